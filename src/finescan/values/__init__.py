@@ -1,0 +1,30 @@
+"""Frozen values that rooms share. They know numpy and the standard library only."""
+
+from finescan.values.card import GreyStatistics, ModelCard
+from finescan.values.grid import Grid
+from finescan.values.image import Acquisition, Image, StagePose
+from finescan.values.pair import Pair, Residual, Verdict
+from finescan.values.region import Region
+from finescan.values.tiles import Tile, TilePlan, halved
+from finescan.values.trust_map import FLAGS, TrustMap, flag_bits
+from finescan.values.warp import Warp
+
+__all__ = [
+    "FLAGS",
+    "Acquisition",
+    "GreyStatistics",
+    "Grid",
+    "Image",
+    "ModelCard",
+    "Pair",
+    "Region",
+    "Residual",
+    "StagePose",
+    "Tile",
+    "TilePlan",
+    "TrustMap",
+    "Verdict",
+    "Warp",
+    "flag_bits",
+    "halved",
+]

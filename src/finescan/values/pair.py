@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from finescan.values.image import Image
 from finescan.values.warp import Warp
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """Three-way answer of the registration."""
 
     FOUND = "found"

@@ -42,7 +42,8 @@ class Warp:
             raise InputError("A warp's matrix must be invertible, but its determinant is zero.")
         if (self.knots is None) != (self.displacement_nm is None):
             raise InputError("A warp needs both knots and displacement, or neither.")
-        if self.knots is not None and np.shape(self.displacement_nm) != (d, *self.knots.shape):
+        moved = self.displacement_nm
+        if self.knots is not None and moved is not None and moved.shape != (d, *self.knots.shape):
             raise InputError(f"A warp's displacement must be {(d, *self.knots.shape)}.")
 
     @classmethod

@@ -1,0 +1,214 @@
+"""The single verbs on files: what the command line calls, each also usable from Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finescan import io
+from finescan.errors import InputError, OutputError
+from finescan.registration import load_pair, register_all, require_found, save_pair
+from finescan.values import Image, Pair
+from finescan.workflow.folder import make_folder, write_json
+from finescan.workflow.reading import Outcome, Reading, as_paths
+
+Progress = Callable[[float, float, str], None]
+Landmarks = Sequence[Sequence[Sequence[Sequence[float]]]]
+
+
+def register_files(
+    coarse: str | Path,
+    fine: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    reading: Reading | None = None,
+    landmarks: Landmarks | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Find fine scans in a coarse map and write one folder per pair under ``output``.
+
+    Raises
+    ------
+    InputError, OutputError; a refused registration is *no* error here: the verdict is in the outcome.
+    """
+    output = Path(output)
+    reading = reading or Reading()
+    lr = reading.coarse(coarse)
+    hrs = [reading.fine(p) for p in as_paths(fine)]
+    for hr in hrs:
+        io.require_pair(lr, hr)
+    if output.exists() and any(output.iterdir()) and not overwrite:
+        raise OutputError(f"{output} is not empty. Choose another folder, or pass --overwrite.")
+    make_folder(output)
+    pairs = register_all(lr, hrs, landmarks=landmarks, progress=progress)
+    for k, pair in enumerate(pairs):
+        save_pair(pair, output / pair_name(k, pair.hr))
+    return Outcome({"pairs": [pair_facts(p) for p in pairs]}, "\n".join(pair_text(p) for p in pairs))
+
+
+def pair_name(index: int, hr: Image) -> str:
+    """Folder name of the ``index``-th pair: unique, and safe on every system."""
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(hr.name).stem)
+    return f"{index + 1:02d}-{stem[:60]}"
+
+
+def pair_facts(pair: Pair) -> dict[str, Any]:
+    """A pair's verdict and figures, for JSON."""
+    return {
+        "coarse": pair.lr.name,
+        "fine": pair.hr.name,
+        "verdict": pair.verdict.value,
+        "reasons": list(pair.reasons),
+        **pair.residual.to_dict(),
+        "lr_from_hr": pair.lr_from_hr.to_dict(),
+    }
+
+
+def pair_text(pair: Pair) -> str:
+    """A pair in a few lines."""
+    r = pair.residual
+    centre = pair.hr.grid.to_nm([(n - 1) / 2 for n in pair.hr.grid.shape])
+    where = ", ".join(f"{v:.1f}" for v in pair.lr.grid.to_index(pair.lr_from_hr(centre)))
+    head = f"{pair.hr.name} in {pair.lr.name}: {pair.verdict.value}, centre at coarse pixel ({where})"
+    figures = f"  split error {r.split_error_hr_px:.2f} fine px, decoy ratio {r.decoy_ratio:.2f}, {pair.lr_from_hr}"
+    return "\n".join([head, figures, *(f"  {reason}" for reason in pair.reasons)])
+
+
+def load_landmarks(path: str | Path) -> Landmarks:
+    """Hand-picked points from YAML or JSON: per fine scan a list of ``[[y, x] fine px, [y, x] coarse px]``.
+
+    Raises
+    ------
+    InputError : the file is missing or its content has another shape.
+    """
+    shape = "per fine scan a list of [[y, x] in fine pixels, [y, x] in coarse pixels], at least two"
+    try:
+        body = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        marks = [[[[float(v) for v in point] for point in couple] for couple in scan] for scan in body]
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as e:
+        raise InputError(f"{path} holds no landmarks ({e}). Expected: {shape}.") from e
+    if any(len(scan) < 2 or any(len(c) != 2 or any(len(p) != 2 for p in c) for c in scan) for scan in marks):
+        raise InputError(f"{path} holds landmarks of another shape. Expected: {shape}.")
+    return marks
+
+
+def train_files(
+    coarse: str | Path,
+    fine: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    pair_folder: str | Path | None = None,
+    reading: Reading | None = None,
+    config: Mapping[str, Any] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Train a network on the overlap and write a model folder; continues an interrupted training."""
+    from finescan.models import save_model
+    from finescan.patches import make_patches
+    from finescan.training import train
+
+    output, reading = Path(output), reading or Reading()
+    if (output / "card.json").exists() and not overwrite:
+        raise OutputError(f"{output} holds a finished model. Choose another folder, or pass --overwrite.")
+    lr = reading.coarse(coarse)
+    hrs = [reading.fine(p) for p in as_paths(fine)]
+    for hr in hrs:
+        io.require_pair(lr, hr)
+    make_folder(output)
+    if pair_folder is None:
+        pairs = register_all(lr, hrs, progress=progress)
+    else:
+        pairs = [load_pair(Path(pair_folder) / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
+    for pair in pairs:
+        require_found(pair, force=force)
+    patches = make_patches(pairs)
+    model = train(patches, train_config(config or {}), folder=output / "checkpoint", progress=progress)
+    save_model(model, output)
+    return Outcome({"model": str(output), "card": model.card.to_dict()}, f"{output}: {model.card}")
+
+
+def train_config(options: Mapping[str, Any]) -> Any:
+    """A TrainConfig; an InputError in one sentence when an option makes no sense."""
+    from pydantic import ValidationError
+
+    from finescan.training import TrainConfig
+
+    try:
+        return TrainConfig(**options)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(v) for v in first["loc"])
+        raise InputError(f"The training option {where!r} cannot be {first.get('input')!r}: {first['msg']}.") from e
+
+
+def enhance_file(
+    model: str | Path,
+    coarse: str | Path,
+    output: str | Path,
+    *,
+    reading: Reading | None = None,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Enhance a coarse map with a model folder; ``output`` ends in ``.tif``, ``.npy``, ``.png`` or ``.ome.zarr``.
+
+    Work in progress is kept in ``<output>.work`` and continued by the next call.
+    """
+    import shutil
+
+    from finescan.enhancement import EnhanceConfig, enhance
+    from finescan.models import load_model, require_ratio
+
+    output = Path(output)
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists. Choose another name, or pass --overwrite.")
+    loaded = load_model(Path(model))
+    lr = (reading or Reading()).coarse(coarse)
+    require_ratio(loaded, lr)
+    work = output.with_name(output.name + ".work")
+    enhanced = enhance(loaded, lr, folder=work, config=EnhanceConfig(dtype=dtype), progress=progress)
+    io.write(output, enhanced.image, overwrite=overwrite)
+    flags = output.with_name(output.name.split(".")[0] + ".flags.tif")
+    io.write(flags, Image(enhanced.trust.flags, enhanced.trust.grid, flags.name), overwrite=overwrite)
+    shutil.rmtree(work)
+    shares = enhanced.trust.shares()
+    lines = [f"{output}: {enhanced.image.grid}, {enhanced.image.dtype}", *enhanced.notes]
+    lines += [f"flagged {name}: {100 * share:.2f} %" for name, share in shares.items() if share]
+    return Outcome({"output": str(output), "grid": enhanced.image.grid.to_dict(), "flags": shares}, "\n".join(lines))
+
+
+def simulate_files(
+    recipe: str, output: str | Path, *, size: int = 384, ratio: float = 4.0, seed: int = 0, overwrite: bool = False
+) -> Outcome:
+    """Write ``coarse.tif``, ``fine*.tif``, ``truth.tif`` and ``truth.json`` (the true warps) of a simulated job."""
+    from finescan.simulation import simulate
+
+    output = Path(output)
+    job = simulate(recipe, size=size, ratio=ratio, fine=int(size * ratio * 0.45), seed=seed)
+    make_folder(output)
+    names = ["coarse.tif", *(f"{hr.name.replace(' ', '-')}.tif" for hr in job.hr), "truth.tif"]
+    for name, image in zip(names, (job.lr, *job.hr, job.truth), strict=True):
+        io.write(output / name, image, overwrite=overwrite)
+    truth = {"recipe": recipe, "seed": seed, "lr_from_hr": [w.to_dict() for w in job.lr_from_hr]}
+    write_json(output / "truth.json", truth)
+    files = [str(output / n) for n in (*names, "truth.json")]
+    return Outcome({"files": files, "recipe": recipe, "seed": seed}, "\n".join(files))
+
+
+def list_models(path: str | Path | None = None) -> Outcome:
+    """The table of networks and baselines, or the card of the model folder ``path``."""
+    from finescan.models import MODELS, load_model
+
+    if path is not None:
+        card = load_model(Path(path)).card.to_dict()
+        return Outcome(card, json.dumps(card, indent=1, ensure_ascii=False))
+    rows = {name: spec.sentence for name, spec in MODELS.items()}
+    return Outcome(rows, "\n".join(f"{name:9} {text}" for name, text in rows.items()))

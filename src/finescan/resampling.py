@@ -88,7 +88,7 @@ def resample(
     data = np.asarray(image.data[...])
     data = data if data.dtype == np.float64 else data.astype(np.float32)
     if antialias:
-        data = _smoothed(data, image.grid, onto, warp)
+        data = smoothed(data, image.grid, onto, warp)
     coefficients = spline_coefficients(data, order)
     out = np.empty(onto.shape, data.dtype)
     step = max(1, _ROWS // max(1, onto.size // onto.shape[0]))
@@ -104,8 +104,12 @@ def _ranges(shape: Sequence[int], first: int, last: int) -> list[NDArray[np.floa
     return [np.arange(first, last, dtype=np.float64), *(np.arange(n, dtype=np.float64) for n in shape[1:])]
 
 
-def _smoothed(data: NDArray[np.floating], grid: Grid, onto: Grid, warp: Warp) -> NDArray[np.floating]:
-    """Gaussian whose variance is the difference of the two pixels' box variances (step²/12), in image pixels."""
+def smoothed(data: NDArray[np.floating], grid: Grid, onto: Grid, warp: Warp) -> NDArray[np.floating]:
+    """Array smoothed before it is sampled at a coarser pitch; unchanged when the pitch is about the same.
+
+    A Gaussian whose variance is the difference of the two pixels' box variances (step²/12), in image pixels.
+    ``warp`` maps nm in the frame of ``onto`` to nm in the frame of ``grid``; its affine part counts.
+    """
     footprint = np.sqrt((np.asarray(warp.matrix) ** 2) @ np.asarray(onto.pixel_size_nm) ** 2)
     ratio = footprint / np.asarray(grid.pixel_size_nm)
     sigma = [float(np.sqrt((r**2 - 1) / 12)) if r > 1.1 else 0.0 for r in ratio]

@@ -1,0 +1,262 @@
+"""Consistency: the enhanced image, degraded again, must give the recorded coarse image.
+
+The yardstick is the *recorded* fine scan: degraded, it differs from the coarse scan by noise, registration error and
+whatever the blur model misses. An enhanced pixel is inconsistent when it differs by clearly more than that. This
+catches structure that is invented at the scale of a coarse pixel or above; finer inventions cannot be seen by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from finescan.errors import InputError
+from finescan.resampling import sample
+from finescan.trust.metrics import fit_line
+from finescan.values import Grid, Image, Region
+
+SMOOTH_PX = 1.0  # sigma of the local average of the residual, coarse pixels
+WIDEST_PX = 2.5  # blur widths are looked for up to this sigma, coarse pixels
+QUANTILE = 0.999  # of the yardstick's residuals …
+MARGIN = 1.25  # … times this is the threshold,
+LEAST = 4.0  # and at least this many standard deviations of the yardstick's residual
+_TRUNCATE = 4.0
+_ENOUGH = 64  # coarse pixels
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """How a fine image becomes the coarse one, and how well that holds for the recorded fine scan.
+
+    Parameters
+    ----------
+    psf_sigma_px : Gaussian blur, coarse pixels.
+    gain, offset : coarse grey level = gain * blurred fine grey level + offset.
+    noise_sigma : robust standard deviation of the recorded residual, coarse grey levels, single pixels.
+    threshold : largest locally averaged residual that is still ordinary, in ``noise_sigma``.
+    explained : share of the coarse variance that the degraded recorded fine scan explains, 0 to 1.
+    rails : darkest and brightest level the coarse scan can record; beyond them nothing can be said.
+    """
+
+    psf_sigma_px: float
+    gain: float
+    offset: float
+    noise_sigma: float
+    threshold: float
+    explained: float
+    rails: tuple[float, float] = (float("-inf"), float("inf"))
+
+    @property
+    def informative(self) -> bool:
+        """False where even the recorded fine scan explains less than half of the coarse one (another detector)."""
+        return self.explained >= 0.5
+
+    @property
+    def halo_px(self) -> int:
+        """Coarse pixels of context a band needs on each side to give the same answer as the whole map."""
+        return int(np.ceil(_TRUNCATE * (self.psf_sigma_px + SMOOTH_PX))) + 8  # 8: the spline's memory
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; an absent rail is None."""
+        rails = [None if np.isinf(r) else float(r) for r in self.rails]
+        return {**vars(self), "rails": rails, "informative": self.informative}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Consistency:
+        """Inverse of :meth:`to_dict`."""
+        low, high = d["rails"]
+        rails = (-np.inf if low is None else low, np.inf if high is None else high)
+        return cls(**{k: v for k, v in d.items() if k not in ("rails", "informative")}, rails=rails)
+
+
+def degrade(image: Image, onto: Grid, *, psf_sigma_px: float) -> NDArray[np.float32]:
+    """A fine image blurred and sampled at the pixels of a coarse grid of the same frame.
+
+    Parameters
+    ----------
+    image : on the fine grid; NaN pixels are left out of the blur.
+    onto : the coarse grid; pixels of it that the fine image does not cover become NaN.
+    psf_sigma_px : Gaussian blur in pixels of ``onto``.
+    """
+    values = np.asarray(image.data[...], np.float32)
+    sigma = [psf_sigma_px * f for f in onto.sr_factor(image.grid)]
+    good = np.isfinite(values)
+    whole = bool(good.all())
+    blurred = ndimage.gaussian_filter(values if whole else np.where(good, values, 0), sigma, truncate=_TRUNCATE)
+    scale, offset = onto.step_to(image.grid)
+    index = np.stack(
+        np.meshgrid(*(s * np.arange(n) + o for n, s, o in zip(onto.shape, scale, offset, strict=True)), indexing="ij"),
+        -1,
+    )
+    if whole:
+        return sample(blurred, index)
+    weight = ndimage.gaussian_filter(good.astype(np.float32), sigma, truncate=_TRUNCATE)
+    share = sample(weight, index, order=1)
+    # fully surrounded pixels only: a window that lost part of its pixels has its centre elsewhere
+    blurred = np.where(weight > 1e-3, blurred / np.maximum(weight, 1e-3), 0).astype(np.float32)
+    return np.where(share > 0.98, sample(blurred, index), np.nan)
+
+
+def fit_psf_sigma(
+    fine: Image, coarse: Image, *, mask: NDArray[np.bool_] | None = None
+) -> tuple[float, float, float, float]:
+    """The one blur width that makes the recorded fine scan look like the coarse one, gain and offset left free.
+
+    Parameters
+    ----------
+    fine : recorded fine scan on a fine grid in the frame of ``coarse`` (NaN where it is not).
+    coarse : the coarse scan.
+    mask : coarse pixels that may be used; None = all.
+
+    Returns
+    -------
+    sigma (coarse pixels), gain, offset, and the rms of what is left (coarse grey levels).
+    """
+    recorded, fine = _overlap(fine, coarse)
+    usable = (
+        np.isfinite(recorded.data) if mask is None else np.isfinite(recorded.data) & _same_part(mask, recorded, coarse)
+    )
+
+    def left(sigma: float) -> tuple[float, float, float]:
+        x = degrade(fine, recorded.grid, psf_sigma_px=sigma)
+        use = usable & np.isfinite(x)
+        if use.sum() < _ENOUGH:
+            raise InputError(
+                f"The fine scan covers {int(use.sum())} usable coarse pixels, but at least {_ENOUGH} are needed to "
+                "judge consistency. Check the mask and that both images are in one frame."
+            )
+        y = np.asarray(recorded.data, np.float64)[use]
+        gain, offset = fit_line(x[use], y)
+        return gain, offset, float(np.sqrt(np.mean((gain * x[use] + offset - y) ** 2)))
+
+    best = optimize.minimize_scalar(
+        lambda s: left(s)[2], bounds=(0.05, WIDEST_PX), method="bounded", options={"xatol": 0.01}
+    )
+    return float(best.x), *left(float(best.x))
+
+
+def calibrate(
+    fine: Image,
+    coarse: Image,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    rails: tuple[float | None, float | None] = (None, None),
+) -> Consistency:
+    """The yardstick: how well the recorded fine scan, degraded, gives the coarse one.
+
+    Parameters
+    ----------
+    fine : recorded fine scan on a fine grid in the frame of ``coarse`` (NaN where it is not).
+    coarse : the coarse scan.
+    mask : coarse pixels that may be used (True), e.g. not saturated, not badly registered; None = all.
+    rails : see :func:`finescan.trust.domain.saturation_levels`; pixels at a rail are not used.
+
+    Raises
+    ------
+    InputError : fewer than 64 usable coarse pixels.
+    """
+    low, high = (-np.inf if rails[0] is None else rails[0], np.inf if rails[1] is None else rails[1])
+    values = np.asarray(coarse.data[...])
+    usable = (values > low) & (values < high) & (True if mask is None else np.asarray(mask, bool))
+    sigma, gain, offset, _ = fit_psf_sigma(fine, coarse, mask=usable)
+    recorded, fine = _overlap(fine, coarse)
+    usable = _same_part(usable, recorded, coarse)
+    predicted = gain * degrade(fine, recorded.grid, psf_sigma_px=sigma) + offset
+    difference = np.where(usable, predicted - np.asarray(recorded.data, np.float64), np.nan)
+    kept = difference[np.isfinite(difference)]
+    noise = _robust_std(kept) or float(kept.std()) or 1.0
+    smooth = _local_mean(difference) / noise
+    smooth = np.abs(smooth[np.isfinite(smooth)])
+    threshold = max(MARGIN * float(np.quantile(smooth, QUANTILE)), LEAST * 1.4826 * float(np.median(smooth)))
+    spread = float(np.var(np.asarray(recorded.data, np.float64)[np.isfinite(difference)]))
+    explained = max(0.0, 1 - float(np.mean(kept**2)) / spread) if spread > 0 else 0.0
+    return Consistency(sigma, gain, offset, noise, threshold, explained, (float(low), float(high)))
+
+
+def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Locally averaged residual of an enhanced image (or band of it) against the coarse one.
+
+    Parameters
+    ----------
+    enhanced : grey levels of the fine scan, on a fine grid in the frame of ``lr``; NaN = no data.
+    lr : the coarse scan (or the same band of it).
+    check : from :func:`calibrate`.
+
+    Returns
+    -------
+    residual : (shape of ``lr``) degraded minus recorded, in ``check.noise_sigma``; NaN where not covered.
+    inconsistent : True where it exceeds the threshold.
+    """
+    predicted = check.gain * degrade(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px) + check.offset
+    # a saturated coarse pixel says "this bright or brighter", and that is all it can contradict
+    residual = np.clip(predicted, *check.rails) - np.asarray(lr.data[...], np.float32)
+    smooth = (_local_mean(residual) / check.noise_sigma).astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        return smooth, np.abs(smooth) > check.threshold
+
+
+def consistency_bands(
+    enhanced: Image, lr: Image, check: Consistency, *, rows: int = 512
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.bool_]]]:
+    """:func:`consistency_map` of a map of any size, band by band; the arrays may be lazy (memory map, zarr).
+
+    Yields
+    ------
+    rows of ``lr`` as a slice, residual and inconsistent of these rows. The same figures as for the whole at once.
+    """
+    last_row, last_fine = lr.grid.shape[0], enhanced.grid.shape[0]
+    scale, offset = lr.grid.step_to(enhanced.grid)
+    for first in range(0, last_row, rows):
+        last = min(first + rows, last_row)
+        a, b = max(0, first - check.halo_px), min(last_row, last + check.halo_px)
+        fa = max(0, int(np.floor(scale[0] * (a - 0.5) + offset[0])))
+        fb = min(last_fine, int(np.ceil(scale[0] * (b - 0.5) + offset[0])) + 1)
+        band = lr.crop(Region(lr.grid, (a, 0), (b, lr.grid.shape[1])))
+        if fa >= fb:
+            residual = np.full(band.grid.shape, np.nan, np.float32)
+            flags = np.zeros(band.grid.shape, bool)
+        else:
+            fine = enhanced.crop(Region(enhanced.grid, (fa, 0), (fb, enhanced.grid.shape[1])))
+            residual, flags = consistency_map(fine, band, check)
+        inner = slice(first - a, last - a)
+        yield slice(first, last), residual[inner], flags[inner]
+
+
+def _overlap(fine: Image, coarse: Image) -> tuple[Image, Image]:
+    """The coarse pixels under the finite part of the fine image, and that part with the blur's margin."""
+    good = np.isfinite(np.asarray(fine.data[...]))
+    if not good.any():
+        raise InputError(f"{fine.name} holds no finite pixel, so consistency cannot be judged.")
+    box = []
+    for axis in range(2):
+        line = np.flatnonzero(good.any(axis=1 - axis))
+        box.append((int(line[0]), int(line[-1]) + 1))
+    part = fine.crop(Region(fine.grid, tuple(a for a, _ in box), tuple(b for _, b in box)))
+    low, high = (coarse.grid.to_index(e) for e in (part.grid.edge_nm, np.add(part.grid.edge_nm, part.grid.extent_nm)))
+    start = np.maximum(np.floor(low).astype(int), 0)
+    stop = np.minimum(np.ceil(high).astype(int) + 1, coarse.grid.shape)
+    if (start >= stop).any():
+        raise InputError(f"{fine.name} and {coarse.name} do not overlap. Bring both into the frame of {coarse.name}.")
+    return coarse.crop(Region(coarse.grid, tuple(start.tolist()), tuple(stop.tolist()))), part
+
+
+def _same_part(mask: NDArray[np.bool_], part: Image, whole: Image) -> NDArray[np.bool_]:
+    first = np.rint(whole.grid.to_index(part.grid.origin_nm)).astype(int)
+    return np.asarray(mask, bool)[tuple(slice(a, a + n) for a, n in zip(first, part.grid.shape, strict=True))]
+
+
+def _local_mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Gaussian average over the finite pixels; NaN stays NaN."""
+    good = np.isfinite(values)
+    total = ndimage.gaussian_filter(np.where(good, values, 0.0), SMOOTH_PX, truncate=_TRUNCATE)
+    weight = ndimage.gaussian_filter(good.astype(values.dtype), SMOOTH_PX, truncate=_TRUNCATE)
+    return np.where(good, total / np.maximum(weight, 1e-6), np.nan)
+
+
+def _robust_std(values: NDArray[np.floating]) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))

@@ -1,0 +1,107 @@
+"""Grey levels of a pair: saturation, the map from coarse to fine levels, statistics, range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from finescan.errors import InputError
+from finescan.values import GreyStatistics
+
+AVERAGE_PX = 5  # side of the box over which a coarse pixel's surroundings are averaged for ``lr_range``
+RANGE_PERCENTILES = (0.05, 99.95)
+_PILE = 5.0  # an end level this many times as frequent as the levels next to it is a pile-up
+_WEAK = 0.3  # below this correlation a regression line says nothing about contrast
+_ROUNDS = 20
+
+Bool = NDArray[np.bool_]
+
+
+def saturation_levels(data: NDArray[Any]) -> tuple[float | None, float | None]:
+    """The darkest and brightest grey level if the detector or the digitiser cut there, else None.
+
+    An end of the range counts as cut where pixels pile up: at least 0.02 % of them hold exactly the extreme level,
+    and five times as many as the levels next to it hold on average (over 2 % of the range).
+    """
+    values = np.asarray(data).ravel()
+    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if values.size == 0:
+        return None, None
+    low, high = values.min(), values.max()
+    if low == high:
+        return None, None
+    span = (float(high) - float(low)) * 0.02
+    steps = max(1.0, span) if values.dtype.kind in "iu" else 20.0
+    cut: list[float | None] = []
+    for level, near in (
+        (low, (values > low) & (values <= float(low) + span + 1e-9)),
+        (high, (values < high) & (values >= float(high) - span - 1e-9)),
+    ):
+        count = np.count_nonzero(values == level)
+        beside = np.count_nonzero(near) / steps
+        cut.append(float(level) if count >= max(20, 2e-4 * values.size) and count > _PILE * beside else None)
+    return cut[0], cut[1]
+
+
+def saturated(data: NDArray[Any], levels: tuple[float | None, float | None]) -> Bool:
+    """Where an array holds one of the cut-off levels."""
+    mask = np.zeros(data.shape, bool)
+    if levels[0] is not None:
+        mask |= data <= levels[0]
+    if levels[1] is not None:
+        mask |= data >= levels[1]
+    return mask
+
+
+def filled(data: NDArray[Any]) -> tuple[NDArray[np.float32], Bool]:
+    """Float32 grey levels with missing ones (NaN, infinite) taken from the nearest pixel, and where they were."""
+    out = np.asarray(data).astype(np.float32)
+    missing = ~np.isfinite(out)
+    if missing.all():
+        raise InputError("An image needs at least one finite grey level, but all pixels are NaN or infinite.")
+    if missing.any():
+        nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
+        out = out[tuple(nearest)]
+    return out, missing
+
+
+def local_average(lr: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of the 5 x 5 coarse pixels around every pixel (mirrored border): what ``ModelCard.lr_range`` speaks of."""
+    return ndimage.uniform_filter(lr, AVERAGE_PX, mode="mirror")
+
+
+def statistics(values: NDArray[Any]) -> GreyStatistics:
+    """Mean, standard deviation, 0.1 and 99.9 percentiles of some grey levels."""
+    v = np.asarray(values, np.float64)
+    low, high = np.percentile(v, (0.1, 99.9))
+    return GreyStatistics(float(v.mean()), float(v.std()), float(low), float(high))
+
+
+def grey_map(lr: NDArray[Any], hr: NDArray[Any]) -> tuple[float, float, float]:
+    """Gain, offset and correlation of ``hr = gain * lr + offset`` over matching, smoothed grey levels.
+
+    A Huber regression (iteratively reweighted; P. Huber, Ann. Math. Stat. 35 (1964) 73,
+    doi:10.1214/aoms/1177703732). Where the two scans hardly correlate (another detector), a regression would
+    flatten all contrast; the gain is then the ratio of the standard deviations, with the sign of the correlation.
+    """
+    x, y = np.asarray(lr, np.float64).ravel(), np.asarray(hr, np.float64).ravel()
+    if x.std() == 0 or y.std() == 0:
+        which = "coarse map" if x.std() == 0 else "fine scan"
+        raise InputError(f"The {which} is constant over the training area: there is nothing to learn. Check the files.")
+    r = float(np.corrcoef(x, y)[0, 1])
+    if abs(r) < _WEAK:
+        gain = float(np.copysign(y.std() / x.std(), r))
+        return gain, float(y.mean() - gain * x.mean()), r
+    weight = np.ones_like(x)
+    gain = offset = 0.0
+    for _ in range(_ROUNDS):
+        mx, my = np.average(x, weights=weight), np.average(y, weights=weight)
+        gain = float(np.sum(weight * (x - mx) * (y - my)) / np.sum(weight * (x - mx) ** 2))
+        offset = float(my - gain * mx)
+        left = np.abs(y - gain * x - offset)
+        scale = 1.345 * 1.4826 * max(float(np.median(left)), 1e-9 * float(y.std()))
+        weight = np.minimum(1.0, scale / np.maximum(left, 1e-300))
+    return gain, offset, r

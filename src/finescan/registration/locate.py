@@ -1,0 +1,366 @@
+"""Coarse location: find the fine field anywhere in the coarse map, or say that it is not there.
+
+Three modes of comparison (:mod:`finescan.registration.modes`) search position, the two pixel-size ratios and the
+rotation; the best places are polished to a full affine map, and judged against the same search in mirrored maps
+(:mod:`finescan.registration.verdict`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from finescan.errors import InputError
+from finescan.registration.modes import MODES, Array, Mode
+from finescan.registration.polish import blurred, polish, template_of
+from finescan.registration.prepare import FLATTEN_SHARE, WORKING_SPREAD, Reduced, flatten, level, reduce
+from finescan.registration.prior import Prior, prior_from_headers
+from finescan.registration.search import OVERSAMPLED, Peak, Tile, distinct, pose_grid, rotation, search
+from finescan.registration.verdict import FOUND_AT, decide
+from finescan.values import Grid, Image, Region, Verdict, Warp
+
+Progress = Callable[[float, float, str], None]
+
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (0, 1))  # the map itself, then the decoys
+MAP_PX = 300.0  # the search level has about so many pixels across the map …
+TILE_PX = (40.0, 96.0)  # … but so many across the tile (geometric mean of its sides)
+FINE_PX = 144.0  # pixels across the tile at the last level
+CANDIDATES = 8
+FINE_CANDIDATES = 3
+BLURS_PX = (1.0, 0.0)  # of the features while polishing
+LEAST_TILE_PX = 16.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place where the fine scan may lie: affine warp, signed score, mode that proposed it."""
+
+    lr_from_hr: Warp
+    score: float
+    mode: str
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the fine scan lies in the coarse map.
+
+    Parameters
+    ----------
+    lr_from_hr : affine; nm in the frame of the fine scan to nm in the frame of the coarse map.
+    mode : "ncc", "orientation", "whitened", or "landmarks".
+    score : correlation of that mode at that place, signed (negative = inverted contrast), times the root of the share
+        of the fine scan inside the map; comparable within one search only.
+    decoy_ratio : best score over the best score of mirrored decoys; nan for landmarks.
+    verdict, reasons : found, doubtful or not found, and why, in sentences.
+    candidates : the best places, best first, for the refinement to try.
+    """
+
+    lr_from_hr: Warp
+    mode: str
+    score: float
+    decoy_ratio: float
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    candidates: tuple[Candidate, ...] = ()
+
+
+def locate(
+    lr: Image, hr: Image, *, prior: Prior | None = None, seed: int = 0, progress: Progress | None = None
+) -> Location:
+    """Find the fine scan in the coarse map.
+
+    Parameters
+    ----------
+    lr, hr : coarse map and fine scan (2-D).
+    prior : what is known beforehand; default: what the headers say. It is believed if the result inside it is found;
+        otherwise the whole map is searched with the default half-ranges, and the better answer is returned.
+    seed : for the sake of one signature; the search draws no random numbers.
+    progress : called as ``progress(done, total, message)``.
+
+    Returns
+    -------
+    Location; "not found" is an answer, not an error.
+
+    Raises
+    ------
+    InputError : not 2-D, the fine scan coarser or larger than the map, too few pixels, or a constant image.
+    """
+    _check(lr, hr)
+    first = prior_from_headers(lr, hr) if prior is None else prior
+    best = _attempt(lr, hr, first, progress)
+    if best.verdict is Verdict.FOUND or first == Prior():
+        return best
+    for further in (first.anywhere, Prior()):
+        if further == first:
+            continue
+        other = _attempt(lr, hr, further, progress)
+        best = other if _better(other, best) else best
+        if best.verdict is Verdict.FOUND or further == Prior():
+            break
+    return best
+
+
+def locate_from_landmarks(lr: Image, hr: Image, landmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> Location:
+    """Location from hand-picked points, by least squares.
+
+    Parameters
+    ----------
+    lr, hr : coarse map and fine scan.
+    landmarks : ``((y, x) in fine pixels, (y, x) in coarse pixels)`` per point. Two points give a similarity (the
+        header's pixel-size ratio may be off by one common factor), three or more an affine map.
+
+    Returns
+    -------
+    Location with mode "landmarks"; found, with the largest residual among the reasons.
+
+    Raises
+    ------
+    InputError : fewer than two points, points outside the scans, coinciding points or points on one line.
+    """
+    if len(landmarks) < 2:
+        raise InputError(f"At least two landmarks are needed, but {len(landmarks)} came. Pick more points.")
+    fine = np.array([np.asarray(a, float) for a, _ in landmarks])
+    coarse = np.array([np.asarray(b, float) for _, b in landmarks])
+    if fine.shape != (len(landmarks), hr.grid.ndim) or coarse.shape != fine.shape:
+        raise InputError(f"A landmark is a pair of {hr.grid.ndim} pixel coordinates: fine scan first, then the map.")
+    for points, image in ((fine, hr), (coarse, lr)):
+        if (points < -0.5).any() or (points > np.asarray(image.grid.shape) - 0.5).any():
+            raise InputError(f"A landmark lies outside {image.name} ({image.grid}). Fine pixels come first.")
+    x, y = hr.grid.to_nm(fine), lr.grid.to_nm(coarse)
+    warp = _similarity(x, y) if len(landmarks) == 2 else _least_squares(x, y)
+    miss = np.linalg.norm((warp(x) - y) / np.asarray(lr.grid.pixel_size_nm), axis=1)
+    reason = f"Placed by {len(landmarks)} hand-picked landmarks; they fit to {miss.max():.2f} coarse pixels at worst."
+    if len(landmarks) <= 3:
+        reason += " That many points always fit: pick one more as a check."
+    found = Candidate(warp, float("nan"), "landmarks")
+    return Location(warp, "landmarks", float("nan"), float("nan"), Verdict.FOUND, (reason,), (found,))
+
+
+# ---------------------------------------------------------------------------------------------------- one search
+@dataclass(frozen=True)
+class _Job:
+    """Both scans reduced, the expected matrix, and the centre of the fine scan."""
+
+    lr: Reduced
+    hr: Reduced
+    expected: NDArray[np.float64]
+    hr_centre: NDArray[np.float64]
+    extent: NDArray[np.float64]  # of the fine scan in the tile frame, nm
+    spread_nm: float  # sharpness of the coarse map
+
+    def pitch(self, across: float) -> float:
+        """Working pitch with so many pixels across the tile, never finer than the coarse map."""
+        return max(float(np.sqrt(np.prod(self.extent))) / across, min(self.lr.grid.pixel_size_nm))
+
+    def warp(self, peak: Peak, grid: Grid) -> Warp:
+        """Working pixels to nm."""
+        matrix = peak.matrix @ self.expected
+        return Warp.affine(matrix, grid.to_nm(peak.centre) - matrix @ self.hr_centre)
+
+
+def _attempt(lr: Image, hr: Image, prior: Prior, progress: Progress | None) -> Location:
+    """One search under one prior."""
+    job = _job(lr, hr, prior)
+    across = float(np.clip(MAP_PX * np.sqrt(np.prod(job.extent) / np.prod(job.lr.grid.extent_nm)), *TILE_PX))
+    pitch = job.pitch(across)
+    tile_flat, tile_ok = _tile_level(job, pitch)
+    grid = _map_grid(job.lr.grid, pitch)
+    flat, ok = _map_level(job, job.lr, grid, tile_flat.shape)
+    found: dict[str, list[list[tuple[Peak, Grid]]]] = {}
+    for k, (name, mode) in enumerate(MODES.items()):
+        if progress is not None:
+            progress(k, len(MODES), f"searching {lr.name} for {hr.name} ({name})")
+        tile = Tile(mode.features(tile_flat, tile_ok, OVERSAMPLED), tile_ok)
+        maps = [np.ascontiguousarray(mode.features(np.flip(flat, a), np.flip(ok, a), 1.0)) for a in MIRRORS]
+        poses = pose_grid(tile.half, prior.ratio_error, prior.rotation_deg, mode.step_px)
+        peaks = [_polished(p, m, tile, mode) for p, m in zip(search(maps, tile, poses), maps, strict=True)]
+        found[name] = [_finished(job, p, grid, mode, axes) for p, axes in zip(peaks, MIRRORS, strict=True)]
+    if progress is not None:
+        progress(len(MODES), len(MODES), f"searched {lr.name} for {hr.name}")
+    return _judged(job, found)
+
+
+def _job(lr: Image, hr: Image, prior: Prior) -> _Job:
+    expected = rotation(prior.rotation_centre_deg) @ np.diag(prior.ratio_centre)
+    extent = np.abs(expected) @ np.asarray(hr.grid.extent_nm)
+    middle = hr.grid.to_nm((np.asarray(hr.grid.shape) - 1) / 2)
+    part = _part(lr, prior, extent)
+    finest = max(float(np.sqrt(np.prod(extent))) / FINE_PX, min(lr.grid.pixel_size_nm))
+    spread = 0.5 * max(lr.grid.pixel_size_nm)
+    return _Job(reduce(part, finest), reduce(hr, finest / OVERSAMPLED), expected, middle, extent, spread)
+
+
+def _part(lr: Image, prior: Prior, extent: NDArray[np.float64]) -> Image:
+    """The part of the map in which the tile lies if its centre is within the prior's radius."""
+    if prior.centre_nm is None or prior.radius_nm is None:
+        return lr
+    reach = prior.radius_nm + 0.6 * extent
+    low, high = (lr.grid.to_index(np.asarray(prior.centre_nm) + s * reach) for s in (-1, 1))
+    size = np.asarray(lr.grid.shape)
+    if (high < 8).any() or (low > size - 8).any():
+        return lr
+    return lr.crop(Region.clipped(lr.grid, low.tolist(), high.tolist()))
+
+
+def _map_grid(grid: Grid, pitch: float) -> Grid:
+    shape = [max(8, int(e / pitch)) for e in grid.extent_nm]
+    return Grid.of(shape, pitch, [e + pitch / 2 for e in grid.edge_nm])
+
+
+def _spread(job: _Job, pitch: float) -> float:
+    return max(WORKING_SPREAD * pitch, job.spread_nm)
+
+
+def _tile_level(job: _Job, pitch: float) -> tuple[Array, Array]:
+    """The fine scan in the tile frame, flattened, oversampled."""
+    q = pitch / OVERSAMPLED
+    shape = [max(8, round(e / q)) for e in job.extent]
+    grid = Grid.of(shape, q, [-(n - 1) / 2 * q for n in shape])
+    back = np.linalg.inv(job.expected)
+    grey, ok = level(job.hr, grid, _spread(job, pitch), matrix=back, offset_nm=job.hr_centre)
+    return flatten(grey, ok, FLATTEN_SHARE * float(np.sqrt(np.prod(shape)))), ok
+
+
+def _map_level(job: _Job, source: Reduced, grid: Grid, tile_shape: Sequence[int]) -> tuple[Array, Array]:
+    grey, ok = level(source, grid, _spread(job, grid.pixel_size_nm[0]))
+    return flatten(grey, ok, FLATTEN_SHARE * float(np.sqrt(np.prod(tile_shape))) / OVERSAMPLED), ok
+
+
+def _polished(peaks: list[Peak], field: Array, tile: Tile, mode: Mode) -> list[Peak]:
+    """The best distinct peaks, each improved first on blurred, then on sharp features."""
+    if not mode.signed:
+        peaks = [p for p in peaks if p.score > 0]
+    skew = mode.step_px / max(tile.half)
+    best = distinct(peaks, 3.0, CANDIDATES, skew)
+    for blur in BLURS_PX:
+        template, soft = template_of(tile, blur), blurred(field, blur)
+        best = [polish(p, soft, template, signed=mode.signed) for p in best]
+    return distinct(sorted(best, key=lambda p: -abs(p.score)), 1.5, CANDIDATES, 1.0)
+
+
+def _finished(job: _Job, peaks: list[Peak], grid: Grid, mode: Mode, mirror: tuple[int, ...]) -> list[tuple[Peak, Grid]]:
+    """The best few peaks again on the finest level, each in its own cut-out of the (mirrored) map."""
+    pitch = job.pitch(FINE_PX)
+    out: list[tuple[Peak, Grid]] = [(p, grid) for p in peaks]
+    if pitch > 0.8 * grid.pixel_size_nm[0]:
+        return out
+    flat, ok = _tile_level(job, pitch)
+    tile = Tile(mode.features(flat, ok, OVERSAMPLED), ok)
+    template = template_of(tile)
+    source = job.lr.mirrored(mirror)
+    for k, peak in enumerate(peaks[:FINE_CANDIDATES]):
+        own = _around(source.grid, grid.to_nm(peak.centre), job.extent, pitch)
+        field_flat, field_ok = _map_level(job, _cut(source, own), own, flat.shape)
+        field = mode.features(field_flat, field_ok, 1.0)
+        start = Peak(peak.matrix, own.to_index(grid.to_nm(peak.centre)), peak.score)
+        out[k] = (polish(start, field, template, signed=mode.signed), own)
+    out = out[:FINE_CANDIDATES]
+    return sorted(out, key=lambda p: -abs(p[0].score))
+
+
+def _around(grid: Grid, centre: NDArray[np.float64], extent: NDArray[np.float64], pitch: float) -> Grid:
+    """Working grid around a place, cut at the borders of the map."""
+    edge = np.asarray(grid.edge_nm)
+    low = np.maximum(centre - 0.75 * extent, edge)
+    high = np.minimum(centre + 0.75 * extent, edge + np.asarray(grid.extent_nm))
+    shape = np.maximum(8, ((high - low) / pitch).astype(int))
+    return Grid.of(shape.tolist(), pitch, (low + pitch / 2).tolist())
+
+
+def _cut(source: Reduced, grid: Grid) -> Reduced:
+    """The part of a map under a grid, with a margin for filters."""
+    margin = 8.0
+    low = source.grid.to_index(grid.edge_nm) - margin
+    high = source.grid.to_index(np.asarray(grid.edge_nm) + np.asarray(grid.extent_nm)) + margin
+    region = Region.clipped(source.grid, low.tolist(), high.tolist())
+    ok = None if source.ok is None else source.ok[region.slices]
+    return Reduced(source.grey[region.slices], ok, region.own_grid, source.spread_nm)
+
+
+# ---------------------------------------------------------------------------------------------------- judgement
+def _judged(job: _Job, found: dict[str, list[list[tuple[Peak, Grid]]]]) -> Location:
+    """The mode whose target stands out most from its decoys decides."""
+    best = {name: [abs(v[0][0].score) if v else 0.0 for v in variants] for name, variants in found.items()}
+    ratios = {name: s[0] / max(*s[1:], 1e-6) for name, s in best.items()}
+    name = max(ratios, key=lambda n: ratios[n])
+    ordered = sorted(ratios, key=lambda n: -ratios[n])
+    candidates = [Candidate(job.warp(p, g), p.score, n) for n in ordered for p, g in found[n][0]]
+    first = candidates[0] if candidates else Candidate(Warp.affine(job.expected, np.zeros(2)), 0.0, name)
+    merged = _merged(candidates, job)
+    turned = any(max(s[1:]) > FOUND_AT * sorted(s)[-2] for s in best.values() if max(s[1:]) > s[0])
+    verdict, reasons = decide(ratios[name], _overlap(job, first.lr_from_hr), turned)
+    return Location(first.lr_from_hr, name, first.score, ratios[name], verdict, reasons, merged)
+
+
+def _merged(candidates: list[Candidate], job: _Job) -> tuple[Candidate, ...]:
+    """At most eight places that differ by more than a twentieth of the tile; each mode's best come first."""
+    kept: list[Candidate] = []
+    apart = 0.05 * float(min(job.extent))
+    for c in candidates:
+        place = c.lr_from_hr(job.hr_centre)
+        if all(np.max(np.abs(place - k.lr_from_hr(job.hr_centre))) > apart for k in kept):
+            kept.append(c)
+    return tuple(kept[:CANDIDATES])
+
+
+def _overlap(job: _Job, warp: Warp) -> float:
+    """Share of the fine scan that lies in the map."""
+    steps = (np.arange(32) + 0.5) / 32 - 0.5
+    points = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1) * np.asarray(job.hr.grid.extent_nm)
+    place = job.lr.grid.to_index(warp(points + job.hr_centre))
+    return float(np.mean(((place > -0.5) & (place < np.asarray(job.lr.grid.shape) - 0.5)).all(-1)))
+
+
+def _better(a: Location, b: Location) -> bool:
+    order = (Verdict.NOT_FOUND, Verdict.DOUBTFUL, Verdict.FOUND)
+    return (order.index(a.verdict), a.decoy_ratio) > (order.index(b.verdict), b.decoy_ratio)
+
+
+# ---------------------------------------------------------------------------------------------------- checks, points
+def _check(lr: Image, hr: Image) -> None:
+    if lr.grid.ndim != 2 or hr.grid.ndim != 2:
+        raise InputError(f"Both scans must be 2-D, but {lr.grid} and {hr.grid} came. Give landmarks for volumes.")
+    if any(r < 0.8 for r in lr.grid.sr_factor(hr.grid)):
+        raise InputError(
+            f"{hr.name} ({hr.grid}) has larger pixels than {lr.name} ({lr.grid}). Give the coarse map first, "
+            "the fine scan second, and check the pixel sizes."
+        )
+    if any(a > 1.5 * b for a, b in zip(hr.grid.extent_nm, lr.grid.extent_nm, strict=True)):
+        raise InputError(f"{hr.name} ({hr.grid}) covers more than {lr.name} ({lr.grid}). Check the pixel sizes.")
+    across = [e / p for e, p in zip(hr.grid.extent_nm, lr.grid.pixel_size_nm, strict=True)]
+    if min(across) < LEAST_TILE_PX:
+        raise InputError(
+            f"{hr.name} covers only {min(across):.0f} pixels of {lr.name}; at least {LEAST_TILE_PX:.0f} are needed "
+            "to find it. Record a larger fine scan, or check the pixel sizes."
+        )
+    for image in (lr, hr):
+        sample = np.asarray(image.data[...] if image.grid.size < 1 << 24 else image.data[::7, ::7])
+        values = sample[np.isfinite(sample)]
+        if values.size < sample.size // 10 or values.min() == values.max():
+            raise InputError(
+                f"{image.name} is constant or holds hardly any finite grey level: nothing can be found in it."
+            )
+
+
+def _similarity(x: NDArray[np.float64], y: NDArray[np.float64]) -> Warp:
+    """Rotation and one factor through two points."""
+    a, b = x[1] - x[0], y[1] - y[0]
+    length = float(a @ a)
+    if len(a) != 2 or length <= 0 or float(b @ b) <= 0:
+        raise InputError("Two landmarks must be different points of a 2-D image. Pick three or more, further apart.")
+    c, s = float(a @ b) / length, float(a[0] * b[1] - a[1] * b[0]) / length
+    matrix = np.array([[c, -s], [s, c]])
+    return Warp.affine(matrix, y.mean(0) - matrix @ x.mean(0))
+
+
+def _least_squares(x: NDArray[np.float64], y: NDArray[np.float64]) -> Warp:
+    """Affine map through three or more points."""
+    centred = x - x.mean(0)
+    spread = np.linalg.svd(centred, compute_uv=False)
+    if spread[-1] < 0.02 * spread[0]:
+        raise InputError("The landmarks lie on one line. Pick points that are spread over the fine scan.")
+    matrix = np.linalg.lstsq(centred, y - y.mean(0), rcond=None)[0].T
+    return Warp.affine(matrix, y.mean(0) - matrix @ x.mean(0))

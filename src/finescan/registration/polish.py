@@ -1,0 +1,115 @@
+"""Local improvement of a place found by the search: affine, by inverse-compositional Gauss-Newton on the features.
+
+Baker and Matthews, Lucas-Kanade 20 years on, Int. J. Comput. Vision 56 (2004) 221-255,
+doi:10.1023/B:VISI.0000011205.11775.fd. The objective is the same normalised correlation that the search maximises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from finescan.registration.search import OVERSAMPLED, Array, Peak, Tile, standardised
+
+MOST_STEP_PX = 1.5  # at the edge of the tile, per iteration
+STOP_PX = 0.02
+LEAST_OVERLAP = 0.25  # share of the tile that must lie in the map
+
+
+@dataclass(frozen=True)
+class Template:
+    """A tile on the working grid, with all that does not depend on the place."""
+
+    channels: Array  # (c, h, w)
+    weight: Array  # (h, w)
+    descent: Array  # (c, n, 6): change of the channels with the six affine parameters
+    middle: NDArray[np.float64]
+
+
+def template_of(tile: Tile, blur_px: float = 0.0) -> Template:
+    """Channels at the working pitch, optionally blurred, and their derivatives."""
+    step = round(OVERSAMPLED)
+    inner = (slice(None), *(slice(0, n) for n in tile.ok.shape))
+    soft = blurred(tile.features, blur_px * OVERSAMPLED)[inner]
+    channels, weight = soft[:, ::step, ::step], tile.ok[::step, ::step]
+    slopes = [np.gradient(c) for c in channels]
+    middle = (np.asarray(tile.ok.shape) - 1) / 2 / OVERSAMPLED
+    y, x = (np.arange(n, dtype=np.float32) - m for n, m in zip(weight.shape, middle, strict=True))
+    y, x = np.broadcast_arrays(y[:, None], x[None, :])
+    rows = [np.stack([gy * y, gy * x, gx * y, gx * x, gy, gx], -1).reshape(-1, 6) for gy, gx in slopes]
+    return Template(channels, weight, np.stack(rows).astype(np.float32), middle)
+
+
+def blurred(channels: Array, sigma: float) -> Array:
+    """Gaussian blur of every channel."""
+    if sigma <= 0:
+        return channels
+    return np.stack([ndimage.gaussian_filter(c, sigma, mode="constant", truncate=3.0) for c in channels])
+
+
+def polish(peak: Peak, field: Array, template: Template, *, signed: bool, iterations: int = 10) -> Peak:
+    """The best place met on the way from ``peak``; its score is measured on ``field``, never copied.
+
+    Parameters
+    ----------
+    peak : start, in pixels of ``field``.
+    field : channels (c, h, w) of the map, 0 where nothing is known.
+    template : what to find, on the same pitch.
+    signed : whether a negative correlation is as good as a positive one.
+    """
+    matrix, centre = peak.matrix.copy(), peak.centre.copy()
+    best = Peak(matrix, centre, 0.0)
+    reach = float(np.max(template.middle)) + 1
+    for k in range(iterations + 1):
+        seen, weight, share = _seen(field, template, matrix, centre)
+        if share < LEAST_OVERLAP:
+            break
+        wanted, got = standardised(template.channels, weight), standardised(seen, weight)
+        rho = float(np.sum(wanted * got))
+        if abs(rho) * share**0.5 > abs(best.score) and (signed or rho > 0):
+            best = Peak(matrix.copy(), centre.copy(), rho * share**0.5)
+        if k == iterations:
+            break
+        step = _step(template, weight, wanted, got * (np.sign(rho) if signed and rho else 1.0))
+        far = float(np.max(np.abs(step[:4]))) * reach + float(np.max(np.abs(step[4:])))
+        step *= min(1.0, MOST_STEP_PX / max(far, 1e-9))
+        back = np.linalg.inv(np.eye(2) + step[:4].reshape(2, 2))
+        matrix, centre = matrix @ back, centre - matrix @ back @ step[4:]
+        if far < STOP_PX:
+            break
+    return best
+
+
+def _seen(field: Array, template: Template, matrix: NDArray, centre: NDArray) -> tuple[Array, Array, float]:
+    """The map under the tile, the weight of every pixel there, and the share of the tile inside the map."""
+    shape = template.weight.shape
+    start = centre - matrix @ template.middle
+    options = {"offset": start, "output_shape": shape, "order": 1, "mode": "constant", "cval": 0.0}
+    seen = np.stack([ndimage.affine_transform(c, matrix, **options) for c in field])
+    corners = np.array([start + matrix @ np.array([i * (shape[0] - 1), j * (shape[1] - 1)])
+                        for i in (0, 1) for j in (0, 1)])  # fmt: skip
+    size = np.asarray(field.shape[1:])
+    if (corners >= 0).all() and (corners <= size - 1).all():
+        return seen, template.weight, 1.0
+    inside = ndimage.affine_transform(np.ones(field.shape[1:], np.float32), matrix, **options)
+    weight = template.weight * (inside > 0.99)
+    return seen, weight, float(weight.sum()) / max(float(template.weight.sum()), 1e-9)
+
+
+def _step(template: Template, weight: Array, wanted: Array, got: Array) -> NDArray[np.float64]:
+    """Six affine parameters by which the template would have to move to look like the map."""
+    normal, right = np.zeros((6, 6)), np.zeros(6)
+    scale = max(float(np.sqrt(np.sum(weight * _centred(template.channels, weight) ** 2))), 1e-9)
+    for rows, w, g in zip(template.descent, wanted, got, strict=True):
+        normal += rows.T @ (rows * weight.reshape(-1, 1)) / scale**2
+        right += rows.T @ (g - w).ravel() / scale
+    normal += np.diag(1e-3 * np.diag(normal) + 1e-12)
+    return np.linalg.solve(normal, right)
+
+
+def _centred(channels: Array, weight: Array) -> Array:
+    mean = np.sum(channels * weight, axis=(1, 2), keepdims=True) / max(float(weight.sum()), 1e-9)
+    return channels - mean

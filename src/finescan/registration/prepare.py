@@ -1,0 +1,162 @@
+"""Both scans brought to one working pitch and one sharpness, slow shading and local contrast taken out.
+
+The *tile frame* has its origin in the centre of the fine scan; a fixed matrix (expected ratio and rotation of the
+:class:`Prior`) has already been applied to it, so that the search only has to look around the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from finescan.registration.working import usable
+from finescan.values import Grid, Image
+
+Array = NDArray[np.float32]
+
+PIXEL_SPREAD = 0.5  # standard deviation of pixel box and probe together, pixels of the scan
+WORKING_SPREAD = 0.55  # standard deviation of the sharpness compared, pixels of the working grid
+BANNER_SHARE = 0.6  # share of one extreme grey level in a row from which it may belong to a data bar or a black border
+FLATTEN_SHARE = 1 / 6  # width of the local mean and contrast over the width of the tile
+CONTRAST_FLOOR = 0.25  # local contrast below this share of the overall one is not amplified further
+_BLOCK_PIXELS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Grey levels averaged over whole blocks of pixels.
+
+    Parameters
+    ----------
+    grey : float32, 0 where nothing is usable.
+    ok : share of usable pixels in each, 0 to 1, float32; None = all.
+    grid : in the frame of the image.
+    spread_nm : standard deviation of its sharpness per axis, nm.
+    """
+
+    grey: Array
+    ok: Array | None
+    grid: Grid
+    spread_nm: tuple[float, ...]
+
+    def mirrored(self, axes: Sequence[int]) -> Reduced:
+        """The picture mirrored along ``axes``, on the same grid."""
+        return replace(self, grey=np.flip(self.grey, axes), ok=None if self.ok is None else np.flip(self.ok, axes))
+
+
+def reduce(image: Image, pitch_nm: float) -> Reduced:
+    """Average over the largest whole blocks that are not larger than the pitch; a few rows in memory at a time."""
+    block = tuple(max(1, int(pitch_nm / p + 1e-6)) for p in image.grid.pixel_size_nm)
+    shape = tuple(s // b for s, b in zip(image.grid.shape, block, strict=True))
+    limits = _bar_limits(image)
+    grey, ok = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    rows = max(1, _BLOCK_PIXELS // max(1, image.grid.size // image.grid.shape[0]) // block[0])
+    whole = image.array() if image.grid.size <= _BLOCK_PIXELS else image.data
+    mask = usable(whole) if image.grid.size <= _BLOCK_PIXELS else None
+    for first in range(0, shape[0], rows):
+        last = min(shape[0], first + rows)
+        here = slice(first * block[0], last * block[0])
+        part = np.asarray(whole[here])
+        good = (mask[here] if mask is not None else np.isfinite(part)) & _inside(limits, here, part.shape)
+        cut = tuple(slice(0, (s // b) * b) for s, b in zip(part.shape, block, strict=True))
+        grey[first:last], ok[first:last] = _block_means(part[cut], good[cut], block)
+    size = image.grid.pixel_size_nm
+    grid = Grid.of(shape, [p * b for p, b in zip(size, block, strict=True)],
+                   [e + p * b / 2 for e, p, b in zip(image.grid.edge_nm, size, block, strict=True)])  # fmt: skip
+    spread = tuple(p * (PIXEL_SPREAD**2 + (b * b - 1) / 12) ** 0.5 for p, b in zip(size, block, strict=True))
+    return Reduced(grey, None if ok.min() > 0.999 else ok, grid, spread)
+
+
+def _block_means(part: NDArray, good: NDArray[np.bool_], block: tuple[int, ...]) -> tuple[Array, Array]:
+    shape = [n for s, b in zip(part.shape, block, strict=True) for n in (s // b, b)]
+    inner = tuple(range(1, 2 * part.ndim, 2))
+    values = np.where(good, part, 0).astype(np.float32, copy=False)
+    share = good.reshape(shape).mean(inner, dtype=np.float32)
+    mean = values.reshape(shape).mean(inner, dtype=np.float32)
+    return mean / np.maximum(share, 1e-6) * (share > 0), share
+
+
+def _bar_limits(image: Image) -> tuple[int, int]:
+    """First and last (excluded) row of the picture: rows at the ends that hold mostly one extreme level are cut.
+
+    At most a fifth of the rows at each end; data bars normally were cut by the reader already.
+    """
+    n = image.grid.shape[0]
+    if image.grid.ndim != 2:
+        return 0, n
+    most = n // 5
+    ends = []
+    for rows in (np.asarray(image.data[:most]), np.asarray(image.data[n - most :])[::-1]):
+        extreme = [np.mean(rows == level, axis=1) for level in (rows.min(initial=0), rows.max(initial=0))]
+        bar = np.maximum(*extreme) > BANNER_SHARE if rows.size else np.zeros(0, bool)
+        ends.append(int(np.argmin(bar)) if bar.size and not bar.all() else 0)
+    return ends[0], n - ends[1]
+
+
+def _inside(limits: tuple[int, int], rows: slice, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    index = np.arange(rows.start, rows.start + shape[0])
+    inside = (index >= limits[0]) & (index < limits[1])
+    return inside.reshape((-1,) + (1,) * (len(shape) - 1))
+
+
+def level(
+    source: Reduced, grid: Grid, spread_nm: float, *, matrix: NDArray[np.floating] | None = None,
+    offset_nm: NDArray[np.floating] | None = None,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Grey levels on a working grid at a given sharpness, and the share of usable pixels there.
+
+    Parameters
+    ----------
+    source : what is read.
+    grid : of the result.
+    spread_nm : standard deviation of the sharpness of the result.
+    matrix, offset_nm : position in the frame of ``source`` = ``matrix @ position on grid + offset_nm``.
+
+    Returns
+    -------
+    Two float32 arrays on ``grid``; the second is 0 outside the source.
+    """
+    d = grid.ndim
+    m = np.eye(d) if matrix is None else matrix
+    shift = np.zeros(d) if offset_nm is None else offset_nm
+    q = np.asarray(source.grid.pixel_size_nm)
+    sigma = [float(np.sqrt(max(0.0, spread_nm**2 - s * s)) / p) for s, p in zip(source.spread_nm, q, strict=True)]
+    ok = np.ones(source.grey.shape, np.float32) if source.ok is None else source.ok
+    index = m * np.asarray(grid.pixel_size_nm) / q[:, None]
+    start = source.grid.to_index(m @ np.asarray(grid.origin_nm) + shift)
+    grey = source.grey
+    if source.ok is not None:
+        smooth = ndimage.gaussian_filter(ok, sigma, mode="nearest")
+        grey = ndimage.gaussian_filter(grey * ok, sigma, mode="nearest") / np.maximum(smooth, 1e-3)
+    elif max(sigma) > 0:
+        grey = ndimage.gaussian_filter(grey, sigma, mode="nearest")
+    if np.count_nonzero(index - np.diag(np.diag(index))) == 0:
+        index = np.diag(index)  # separable, faster
+    out = ndimage.affine_transform(grey, index, start, output_shape=grid.shape, order=1, mode="nearest")
+    share = ndimage.affine_transform(ok, index, start, output_shape=grid.shape, order=1, mode="constant", cval=0.0)
+    return out, share
+
+
+def flatten(grey: Array, ok: Array, width_px: float) -> Array:
+    """Local mean removed, local contrast made one (with a floor); 0 where nothing is usable.
+
+    This takes out shading, detector gain and slow charging alike, and makes one normalisation fit the whole map.
+
+    Parameters
+    ----------
+    grey, ok : from :func:`level`.
+    width_px : standard deviation of the neighbourhood, working pixels.
+    """
+    weight = np.where(ok > 0.5, ok, 0).astype(np.float32)
+    count = ndimage.gaussian_filter(weight, width_px, mode="constant", truncate=3.0) + np.float32(1e-4)
+    mean = ndimage.gaussian_filter(grey * weight, width_px, mode="constant", truncate=3.0) / count
+    centred = (grey - mean) * (weight > 0)
+    local = ndimage.gaussian_filter(centred**2 * weight, width_px, mode="constant", truncate=3.0) / count
+    overall = float(np.sum(centred**2 * weight) / max(1e-9, float(weight.sum())))
+    if overall <= 0:
+        return np.zeros_like(grey)
+    return (centred / np.sqrt(local + (CONTRAST_FLOOR**2 * overall))).astype(np.float32)

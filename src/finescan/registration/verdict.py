@@ -1,0 +1,41 @@
+"""Is the fine scan in the map at all? The answer from targets and decoys: found, doubtful or not found.
+
+Decoys are the same tile searched, with the same effort, in the mirrored and the turned map: their best score says what
+chance gives on this very material. Only the ratio of the two decides; no correlation has a meaning of its own.
+"""
+
+from __future__ import annotations
+
+from finescan.values import Verdict
+
+FOUND_AT = 1.35
+DOUBTFUL_AT = 1.15
+
+
+def decide(ratio: float, overlap: float, turned: bool) -> tuple[Verdict, tuple[str, ...]]:
+    """Verdict and reasons.
+
+    Parameters
+    ----------
+    ratio : best score of the target over the best score of the decoys, of the mode in which it is largest.
+    overlap : share of the fine scan inside the coarse map at the best place.
+    turned : whether a decoy stands out as a target should.
+    """
+    said = f"its best match is {ratio:.2f} times as good as the best match of mirrored decoys"
+    if ratio >= FOUND_AT:
+        reasons = [f"The fine scan was found: {said} (at least {FOUND_AT} is asked for)."]
+        verdict = Verdict.FOUND
+    elif ratio >= DOUBTFUL_AT:
+        reasons = [f"It is doubtful whether the fine scan was found: {said}, and {FOUND_AT} is asked for. "
+                   "Give its position (stage or landmarks), or record a larger fine scan."]  # fmt: skip
+        verdict = Verdict.DOUBTFUL
+    else:
+        reasons = [f"The fine scan was not found: {said}, which is what chance gives. Check that both files show the "
+                   "same place and that their pixel sizes are right, or pick landmarks by hand."]  # fmt: skip
+        verdict = Verdict.NOT_FOUND
+    if overlap < 0.97:
+        reasons.append(f"Only {100 * overlap:.0f} % of the fine scan lies inside the coarse map.")
+    if turned and verdict is not Verdict.FOUND:
+        reasons.append("A mirrored or turned copy matches far better than the others: check the scan rotation and "
+                       "whether one of the files is mirrored.")  # fmt: skip
+    return verdict, tuple(reasons)

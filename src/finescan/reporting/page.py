@@ -1,0 +1,86 @@
+"""write_report: a Report to one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from finescan import __version__
+from finescan.errors import OutputError
+from finescan.reporting import sections
+from finescan.reporting.report import Report
+from finescan.reporting.scenes import SceneWriter
+
+
+def write_report(path: str | os.PathLike[str], report: Report, *, overwrite: bool = False) -> Path:
+    """Write the report as one self-contained HTML file.
+
+    Parameters
+    ----------
+    path : of the file; its folder must exist.
+    report : everything on the page.
+    overwrite : replace an existing file.
+
+    Returns
+    -------
+    The path. The file appears complete or not at all.
+
+    Raises
+    ------
+    OutputError : the file exists and ``overwrite`` is False, or it cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists already. Pass overwrite=True, or --overwrite on the command line.")
+    html = render(report)
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(html, encoding="utf-8")
+        part.replace(path)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"The report cannot be written to {path} ({e}). Choose a folder that can be written.") from e
+    return path
+
+
+def render(report: Report) -> str:
+    """The page as text."""
+    scenes = SceneWriter()
+    body = sections.all_sections(report, scenes)
+    script = _part("report.js")
+    return Template(_part("report.html")).substitute(
+        title=escape(report.title),
+        version=escape(__version__),
+        css=_part("report.css"),
+        js=script,
+        script_hash=_hash(script),
+        navigation=_navigation(body),
+        sections="\n".join(s.html for s in body),
+        scenes=_json(scenes.facts()),
+    )
+
+
+def _navigation(body: Sequence[sections.Section]) -> str:
+    return "".join(f'<li><a href="#{s.name}">{escape(s.title)}</a></li>' for s in body)
+
+
+def _part(name: str) -> str:
+    return resources.files("finescan.reporting").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """Of the page's only program, for its content security policy: the browser runs nothing else."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")

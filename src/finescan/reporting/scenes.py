@@ -1,0 +1,148 @@
+"""Scenes as HTML: the pictures as images, and the facts the page's script needs to show them."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan.reporting.pictures import grey_window, jpeg_data_uri, png_data_uri
+from finescan.reporting.report import Layer, Scene
+from finescan.values import FLAGS, TrustMap
+
+#: colour and hatch per flag; blue to yellow like cividis, never told apart by colour alone
+FLAG_STYLES: dict[str, tuple[str, str]] = {
+    "no_data": ("#f4f1e6", "cross"),
+    "saturated": ("#fee838", "rising"),
+    "untrained": ("#f2a33a", "dots"),
+    "inconsistent": ("#4f9dff", "falling"),
+    "clipped": ("#c9a7ff", "upright"),
+    "border": ("#9fd3e8", "level"),
+}
+
+
+class SceneWriter:
+    """Numbers the scenes of a page and collects the facts about them."""
+
+    def __init__(self) -> None:
+        self._scenes: list[dict[str, Any]] = []
+
+    def facts(self) -> dict[str, Any]:
+        """For the page's script."""
+        flags = [
+            {"name": name, "bit": bit, "colour": FLAG_STYLES[name][0], "hatch": FLAG_STYLES[name][1]}
+            for name, (bit, _) in FLAGS.items()
+        ]
+        return {"flags": flags, "scenes": self._scenes}
+
+    def html(self, scene: Scene) -> str:
+        """A figure element; its pictures are plain images until the script replaces them."""
+        k = len(self._scenes)
+        common = grey_window(layer.data for layer in scene.layers)
+        pictures = [_encode(layer, common, scene) for layer in scene.layers]
+        flags = None if scene.flags is None else _flags(scene.flags, scene)
+        self._scenes.append(
+            {
+                "title": scene.title,
+                "extent": list(scene.extent_nm),
+                "origin": None if scene.origin_nm is None else list(scene.origin_nm),
+                "mode": scene.mode,
+                "layers": [facts for facts, _ in pictures],
+                "flags": None if flags is None else flags[0],
+                "boxes": [dict(vars(b)) for b in scene.boxes],
+            }
+        )
+        images = "".join(
+            f'<figure><img alt="{escape(scene.title)}: {escape(layer.name)}" src="{uri}">'
+            f"<figcaption>{escape(layer.name)}</figcaption></figure>"
+            for layer, (_, uri) in zip(scene.layers, pictures, strict=True)
+        )
+        hidden = "" if flags is None else f'<img class="flags" alt="" hidden src="{flags[1]}">'
+        return (
+            f'<figure class="scene" id="scene-{k}"><figcaption><h3>{escape(scene.title)}</h3>'
+            f'<p class="prose">{escape(scene.caption)}</p></figcaption>'
+            f'<div class="stills">{images}</div>{hidden}{_legend(scene)}'
+            f'<p class="window">{escape(_window_text(scene, common))}</p></figure>'
+        )
+
+
+def _encode(layer: Layer, common: tuple[float, float], scene: Scene) -> tuple[dict[str, Any], str]:
+    """Facts of a layer and its picture. ``coding`` (offset, step) gives grey levels back from picture levels."""
+    window = layer.window or common
+    exact = layer.data.dtype == np.uint8
+    uri = (png_data_uri if scene.lossless else jpeg_data_uri)(layer.data, None if exact else window)
+    h, w = layer.data.shape
+    size = layer.pixel_size_nm or (scene.extent_nm[0] / h, scene.extent_nm[1] / w)
+    facts = {
+        "name": layer.name,
+        "shape": [h, w],
+        "pixel": list(size),
+        "offset": list(layer.offset_nm),
+        "window": list(window),
+        "coding": [0.0, 1.0] if exact else [window[0], (window[1] - window[0]) / 255.0],
+        "exact": bool(exact and scene.lossless),
+    }
+    return facts, uri
+
+
+def _flags(trust: TrustMap, scene: Scene) -> tuple[dict[str, Any], str]:
+    """Facts and picture of the flags; only the part inside the scene travels."""
+    grid = trust.grid
+    edge = np.asarray(grid.edge_nm)
+    offset = np.zeros(2) if scene.origin_nm is None else edge - np.asarray(scene.origin_nm)
+    size = np.asarray(grid.pixel_size_nm)
+    start = np.clip(np.floor(-offset / size + 1e-6), 0, np.asarray(grid.shape) - 1).astype(int)
+    stop = np.ceil((np.asarray(scene.extent_nm) - offset) / size - 1e-6).astype(int)
+    stop = np.clip(stop, start + 1, grid.shape)
+    part: NDArray[np.uint8] = np.asarray(trust.flags[start[0] : stop[0], start[1] : stop[1]])
+    facts = {"pixel": size.tolist(), "offset": (offset + start * size).tolist(), "shape": list(part.shape)}
+    return facts, png_data_uri(np.ascontiguousarray(part))
+
+
+def _legend(scene: Scene) -> str:
+    if scene.flags is None:
+        return ""
+    shares = scene.flags.shares()
+    rows = "".join(
+        f'<li data-flag="{name}" title="{escape(FLAGS[name][1])}">{name.replace("_", " ")}: {_percent(share)}</li>'
+        for name, share in shares.items()
+        if share > 0
+    )
+    meanings = "".join(
+        f"<tr><th scope='row'>{name.replace('_', ' ')}</th><td class='number'>{_percent(shares[name])}</td>"
+        f"<td>{escape(text)}</td></tr>"
+        for name, (_, text) in FLAGS.items()
+    )
+    return (
+        f'<ul class="legend" aria-label="Flags shown">{rows or "<li>No pixel is flagged here.</li>"}</ul>'
+        f"<details><summary>What the flags mean</summary><div class='scroll'><table>"
+        f"<caption>Share of the flag map, and meaning</caption>"
+        f"<thead><tr><th scope='col'>flag</th><th scope='col' class='number'>share</th>"
+        f"<th scope='col'>meaning</th></tr></thead><tbody>{meanings}</tbody></table></div></details>"
+    )
+
+
+def _percent(share: float) -> str:
+    if share == 0:
+        return "0 %"
+    return f"{100 * share:.2g} %" if share >= 1e-4 else "under 0.01 %"
+
+
+def _window_text(scene: Scene, common: tuple[float, float]) -> str:
+    own = [layer for layer in scene.layers if layer.window is not None]
+    text = []
+    if len(own) < len(scene.layers):
+        others = "" if not own else " the other pictures"
+        text.append(f"Shown{others} from grey level {_grey(common[0])} (black) to {_grey(common[1])} (white)")
+    text += [f"{a.name} from {_grey(a.window[0])} to {_grey(a.window[1])}" for a in own if a.window is not None]
+    kind = "" if scene.lossless else " The pictures of this overview are compressed; read grey levels as approximate."
+    return "; ".join(text) + ". The window is for display only; the data are unchanged." + kind
+
+
+def _grey(value: float) -> str:
+    if value == 0 or not math.isfinite(value):
+        return "0"
+    return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e6 else f"{value:.0f}"

@@ -63,6 +63,7 @@ def resample(
     *,
     onto: Grid,
     through: Warp | None = None,
+    inverse: bool = False,
     order: int = 3,
     antialias: bool = True,
     outside: float | None = np.nan,
@@ -74,6 +75,7 @@ def resample(
     image : to be read; float64 data stay float64, everything else becomes float32 (grey levels unchanged).
     onto : grid of the result.
     through : maps nm in the frame of ``onto`` to nm in the frame of ``image``; None = one frame.
+    inverse : ``through`` maps the other way round, and its inverse is used.
     order : 0, 1 or 3.
     antialias : smooth first when ``onto`` is coarser (a Gaussian that brings one pixel's box to the other's width).
     outside : value where ``onto`` leaves the image; None = mirror.
@@ -88,14 +90,14 @@ def resample(
     data = np.asarray(image.data[...])
     data = data if data.dtype == np.float64 else data.astype(np.float32)
     if antialias:
-        data = smoothed(data, image.grid, onto, warp)
+        data = smoothed(data, image.grid, onto, warp.inverse_affine() if inverse else warp)
     coefficients = spline_coefficients(data, order)
     out = np.empty(onto.shape, data.dtype)
     step = max(1, _ROWS // max(1, onto.size // onto.shape[0]))
     for first in range(0, onto.shape[0], step):
         last = min(first + step, onto.shape[0])
         nm = onto.to_nm(np.stack(np.meshgrid(*_ranges(onto.shape, first, last), indexing="ij"), axis=-1))
-        index = image.grid.to_index(warp(nm))
+        index = image.grid.to_index(warp.inverse_at(nm) if inverse else warp(nm))
         out[first:last] = sample(coefficients, index, order=order, prefiltered=True, outside=outside)
     return image.with_data(out, onto)
 

@@ -1,0 +1,160 @@
+"""Judging the enhanced map on held-out fine scan, and marking where it contradicts the coarse one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import resampling, trust
+from finescan.errors import InputError
+from finescan.patches import PatchSet, Piece
+from finescan.trust import Consistency, TrustReport
+from finescan.values import Grid, Image, Pair, Region, TrustMap, flag_bits
+
+SMALLEST_TILE_PX = 24  # output pixels; a held-out box with a shorter side holds no structure to compare
+
+
+class Predicts(Protocol):
+    """Anything that enhances a block: a Model."""
+
+    def predict(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Fine grey levels of a block of coarse ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Every contestant and the reference on the pieces that hold test blocks, laid out below each other.
+
+    ``grid`` has the output's pixel size but no place in the map: metrics work block by block.
+    """
+
+    results: Mapping[str, NDArray[np.float32]]
+    reference: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    tiles: tuple[Region, ...]
+    grid: Grid
+
+
+def held_out(patches: PatchSet, models: Mapping[str, Predicts], enhanced: Image, *, name: str) -> HeldOut:
+    """Collect the test blocks: contestants by their models, the enhanced map (as ``name``) from what was written."""
+    pieces = [p for p in patches.pieces if p.role_fine("test").any()]
+    if not pieces:
+        raise InputError("No held-out area is left to judge on. Record a larger fine scan.")
+    rows = np.cumsum([0, *(p.hr.shape[0] for p in pieces)])
+    shape = int(rows[-1]), max(p.hr.shape[1] for p in pieces)
+    grid = Grid.of(shape, patches.out_grid.pixel_size_nm)
+    reference = np.full(shape, np.nan, np.float32)
+    mask = np.zeros(shape, bool)
+    results = {n: np.full(shape, np.nan, np.float32) for n in (*models, name)}
+    tiles: list[Region] = []
+    for piece, row in zip(pieces, rows[:-1].tolist(), strict=True):
+        box = slice(row, row + piece.hr.shape[0]), slice(0, piece.hr.shape[1])
+        reference[box], mask[box] = piece.hr, piece.role_fine("test")
+        for n, model in models.items():
+            results[n][box] = model.predict(piece.lr)
+        results[name][box] = on_grid(enhanced, piece.out_grid)
+        tiles += _tiles(patches, piece, grid, row)
+    return HeldOut(results, reference, mask, tuple(tiles), grid)
+
+
+def on_grid(image: Image, grid: Grid) -> NDArray[np.float32]:
+    """The part of an image under a grid of the same pixels; NaN where the grid reaches beyond the image."""
+    start = np.rint(image.grid.to_index(grid.origin_nm)).astype(int)
+    low = np.clip(start, 0, image.grid.shape)
+    high = np.clip(start + grid.shape, 0, image.grid.shape)
+    out = np.full(grid.shape, np.nan, np.float32)
+    if (high > low).all():
+        inside = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+        out[inside] = image.data[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return out
+
+
+def _tiles(patches: PatchSet, piece: Piece, grid: Grid, row: int) -> list[Region]:
+    """Test boxes of the map that touch this piece, on the collecting grid; boxes never overlap each other."""
+    start = np.rint(patches.out_grid.to_index(piece.out_grid.origin_nm)).astype(int)
+    taken = np.zeros(piece.hr.shape, bool)
+    test = piece.role_fine("test")
+    out = []
+    for region in patches.regions("test"):
+        low = np.clip(np.array(region.start) - start, 0, piece.hr.shape)
+        high = np.clip(np.array(region.stop) - start, 0, piece.hr.shape)
+        box = tuple(slice(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+        if (high - low).min() < SMALLEST_TILE_PX or not test[box].any() or taken[box].any():
+            continue
+        taken[box] = True
+        out.append(Region(grid, (row + box[0].start, box[1].start), (row + box[0].stop, box[1].stop)))
+    return out
+
+
+def judge(held: HeldOut, *, data_range: float, candidate: str) -> TrustReport:
+    """The verdict on the test blocks."""
+    return trust.evaluate(
+        held.results,
+        held.reference,
+        grid=held.grid,
+        tiles=held.tiles,
+        data_range=data_range,
+        mask=held.mask,
+        candidate=candidate,
+    )
+
+
+def yardstick(patches: PatchSet, lr: Image) -> Consistency:
+    """How well the *recorded* fine scan explains the coarse one, on the training area of the largest piece."""
+    piece = max(patches.pieces, key=lambda p: int(p.role_fine("train").sum()))
+    fine = np.where(piece.weight, piece.hr, np.nan).astype(np.float32)
+    rails = trust.saturation_levels(lr.data[...] if lr.grid.size < 1 << 26 else lr.data[:: lr.grid.shape[0] // 4096])
+    return trust.calibrate(Image(fine, piece.out_grid, piece.name), lr, rails=rails)
+
+
+def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consistency) -> TrustMap:
+    """The flags with "inconsistent" set where the enhanced map, degraded again, contradicts the coarse one."""
+    out = np.array(flags.flags[...])
+    bit = flag_bits("inconsistent")
+    for rows, _, bad in trust.consistency_bands(enhanced, lr, check):
+        out[rows] = np.where(bad, out[rows] | bit, out[rows] & ~np.uint8(bit))
+    return TrustMap(out, flags.grid)
+
+
+def second_opinion(enhanced: Image, pair: Pair, others: Sequence[Pair], *, data_range: float) -> dict[str, Any] | None:
+    """The enhanced map against a fine scan that was too coarse to train, outside the scans that did train.
+
+    Both are compared at the scan's own pixel size, in the frame of the map. Returns PSNR and correlation of the map, or None when nothing is left to compare.
+    """
+    grid = _map_grid(enhanced, pair)
+    fine = resampling.resample(pair.hr, onto=grid, through=pair.lr_from_hr, inverse=True)
+    ours = resampling.resample(enhanced, onto=grid)
+    known = np.isfinite(fine.data) & np.isfinite(ours.data)
+    nm = grid.to_nm(np.stack(np.indices(grid.shape), axis=-1))
+    for other in others:
+        index = other.hr.grid.to_index(other.lr_from_hr.inverse_at(nm))
+        known &= ~((index > -0.5) & (index < np.array(other.hr.grid.shape) - 0.5)).all(axis=-1)
+    if known.sum() < 4096:
+        return None
+    a, b = np.asarray(ours.data[known], np.float64), np.asarray(fine.data[known], np.float64)
+    gain, offset = np.polyfit(a, b, 1)
+    error = float(np.sqrt(np.mean((gain * a + offset - b) ** 2)))
+    return {
+        "scan": pair.hr.name,
+        "pixels": int(known.sum()),
+        "correlation": float(np.corrcoef(a, b)[0, 1]),
+        "psnr_matched": float(20 * np.log10(data_range / error)) if error else float("inf"),
+        "gain": float(gain),
+        "offset": float(offset),
+    }
+
+
+def _map_grid(enhanced: Image, pair: Pair) -> Grid:
+    """The map's frame at the pitch of the pair's fine scan, over the box the scan covers."""
+    pitch = pair.lr.grid.refine(pair.sr_factor)
+    h, w = pair.hr.grid.shape
+    corners = pair.hr.grid.to_nm(np.array([[0, 0], [0, w - 1], [h - 1, 0], [h - 1, w - 1]], float))
+    index = pitch.to_index(pair.lr_from_hr(corners))
+    low = np.clip(np.floor(index.min(axis=0)), 0, np.array(pitch.shape) - 1).astype(int)
+    high = np.clip(np.ceil(index.max(axis=0)) + 1, low + 1, pitch.shape).astype(int)
+    return pitch.crop(low.tolist(), high.tolist())

@@ -202,7 +202,7 @@ def _coarse_masks(lr: Image, box: Grid) -> tuple[Bool, Bool, Bool]:
     index = part.grid.to_index(nm)
     missing, cut = (sample(m.astype(np.float32), index, order=1, outside=None) > 1e-3 for m in masks)
     whole = lr.grid.to_index(nm)
-    beyond: Bool = ((whole < -0.5) | (whole > np.array(lr.grid.shape) - 0.5)).any(axis=-1)
+    beyond = np.asarray(((whole < -0.5) | (whole > np.array(lr.grid.shape) - 0.5)).any(axis=-1))
     return missing, cut, beyond
 
 

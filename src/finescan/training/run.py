@@ -1,0 +1,232 @@
+"""train(): member after member, with checkpoints, early stop and a verdict on the stop set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from finescan.errors import InputError, TrainingStopped
+from finescan.models import MODELS, Model, build, complete_arguments
+from finescan.patches import PatchSet
+from finescan.training.checkpoint import load_checkpoint, save_checkpoint
+from finescan.training.config import TrainConfig
+from finescan.training.contestants import fit_contestants, make_card
+from finescan.training.judging import StopSet
+from finescan.training.loop import Member, State
+from finescan.training.planning import Clock, Plan, device_of, make_plan
+
+Progress = Callable[[float, float, str], None]
+
+JUDGEMENTS = 12  # looks at the stop set per member
+BEHIND_DB = 0.3  # a member this far behind the best one is left out of the ensemble
+
+
+def train(
+    patches: PatchSet,
+    config: TrainConfig | None = None,
+    *,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    clock: Clock = time.perf_counter,
+) -> Model:
+    """Train a network (or an ensemble) on the training role, and judge it on the stop role.
+
+    The test role is never looked at. What the answer should be made of is in ``card.training["chosen"]``: the
+    architecture's name, or that of the interpolator or ridge filter that did better on the stop role. The model
+    returned is the network in any case.
+
+    Parameters
+    ----------
+    patches : from make_patches.
+    config : how to train; None = :class:`TrainConfig` as it stands.
+    folder : where checkpoints go; a training found there is continued, exactly as if it had never stopped.
+    progress : called as ``progress(done, total, message)`` after every step.
+    clock : seconds, for the time budget.
+
+    Raises
+    ------
+    OutputError : the folder holds the training of other data or settings, or cannot be written.
+    TrainingStopped : the loss became NaN before there was anything worth keeping.
+    """
+    config = config or TrainConfig()
+    return _Training(patches, config, None if folder is None else Path(folder), progress, clock).run()
+
+
+class _Training:
+    """The state of :func:`train` between two steps."""
+
+    def __init__(
+        self, patches: PatchSet, config: TrainConfig, folder: Path | None, progress: Progress | None, clock: Clock
+    ) -> None:
+        self._patches, self._config, self._folder = patches, config, folder
+        self._progress, self._clock = progress, clock
+        self._arguments = complete_arguments(config.architecture)
+        self._device = device_of(config)
+        self._fingerprint = _fingerprint(patches, config)
+        self._started = clock()
+        self._spent = 0.0  # seconds before a checkpoint was continued
+        self._members: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+        contestants = fit_contestants(patches)
+        self._scores = {name: float(m.card.training["stop_psnr"]) for name, m in contestants.items()}
+        if not math.isfinite(self._scores["bicubic"]):
+            raise InputError(
+                "The stop area has no pixel that counts (all saturated or missing). Split with another seed."
+            )
+        self._stop = StopSet(patches, MODELS[config.architecture].halo(self._arguments), self._device)
+
+    def run(self) -> Model:
+        """All members, then the verdict."""
+        saved = load_checkpoint(self._folder, self._fingerprint) if self._folder else None
+        with torch.random.fork_rng(devices=[]), _threads() as set_threads:
+            plan = Plan(**saved["plan"]) if saved else make_plan(self._patches, self._config, self._clock)
+            set_threads(plan.threads)
+            current = None
+            if saved:
+                self._members, self._spent, self._notes = saved["members"], saved["seconds"], saved["notes"]
+                current = saved["current"]
+            done = bool(saved and saved["done"])
+            self._last_saved = self._clock()
+            if not saved:
+                self._save(plan, None)
+            while not done:
+                done = not self._next_member(plan, current) or len(self._members) >= plan.members
+                current = None
+            self._save(plan, None, done=True)
+            return self._model(plan)
+
+    def _next_member(self, plan: Plan, current: dict[str, Any] | None) -> bool:
+        """Train one member to its end; False when training has to stop here."""
+        index = len(self._members)
+        member = Member(
+            self._patches,
+            self._config,
+            self._arguments,
+            index=index,
+            steps=plan.steps,
+            bfloat16=plan.bfloat16,
+            device=self._device,
+        )
+        if current:
+            member.load_state_dict(current)
+        healthy = True
+        while healthy and not member.finished:
+            healthy = member.step()
+            if healthy:
+                self._after_step(plan, member)
+        if member.best is not None:
+            kept = {k: v.cpu() for k, v in member.best.items()}
+            facts = {"state": kept, "psnr": member.best_psnr, "steps": member.step_done, "history": member.history}
+            self._members.append(facts)
+        if not healthy:
+            self._not_finite(member)
+            return False
+        self._save(plan, None)
+        return True
+
+    def _after_step(self, plan: Plan, member: Member) -> None:
+        every = max(10, -(-plan.steps // JUDGEMENTS))
+        if member.step_done % every == 0 or member.step_done == plan.steps:
+            network = member.averaged_network(self._arguments)
+            member.judged(self._stop.psnr(network), self._scores["bicubic"], self._seconds())
+        if self._folder and self._clock() - self._last_saved >= self._config.checkpoint_seconds:
+            self._save(plan, member)
+        if self._progress:
+            done, total = member.index * plan.steps + member.step_done, plan.members * plan.steps
+            self._progress(done, total, self._message(plan, member))
+
+    def _message(self, plan: Plan, member: Member) -> str:
+        text = f"network {member.index + 1} of {plan.members}"
+        if not member.history:
+            return text
+        gain = member.history[-1]["stop_psnr"] - self._scores["bicubic"]
+        return f"{text}: {gain:+.2f} dB against bicubic"
+
+    def _not_finite(self, member: Member) -> None:
+        """Go on with what there is after a NaN, or stop."""
+        if not self._members:
+            raise TrainingStopped(
+                f"The loss became NaN or infinite at step {member.step_done + 1}, before anything worth keeping was "
+                "learned. Use a smaller learning_rate, and check the scans for extreme grey levels."
+            )
+        self._notes.append(
+            f"The loss of network {member.index + 1} became NaN or infinite at step {member.step_done + 1}; "
+            "training stopped there and the best weights until then are used."
+        )
+
+    def _save(self, plan: Plan, member: Member | None, *, done: bool = False) -> None:
+        if self._folder is None:
+            return
+        state = {
+            "fingerprint": self._fingerprint,
+            "plan": plan.to_dict(),
+            "members": self._members,
+            "notes": self._notes,
+            "seconds": self._seconds(),
+            "current": member.state_dict() if member else None,
+            "done": done,
+        }
+        save_checkpoint(self._folder, state)
+        self._last_saved = self._clock()
+
+    def _seconds(self) -> float:
+        return self._spent + self._clock() - self._started
+
+    def _model(self, plan: Plan) -> Model:
+        best = max(m["psnr"] for m in self._members)
+        kept = [m for m in self._members if m["psnr"] >= best - BEHIND_DB]
+        networks = [self._network(m["state"]) for m in kept]
+        name = self._config.architecture
+        scores = {**self._scores, name: self._stop.psnr(networks)}
+        rivals = {k: scores[k] for k in ("bicubic", "ridge", name)}
+        chosen = max(rivals, key=lambda k: rivals[k])
+        if chosen != name:
+            self._notes.append(
+                f"On the held-out area that decides, {chosen} ({scores[chosen]:.2f} dB) did better than the network "
+                f"({scores[name]:.2f} dB), so {chosen} should be used."
+            )
+        facts = {
+            "config": self._config.model_dump(),
+            "plan": plan.to_dict(),
+            "device": str(self._device),
+            "members": len(kept),
+            "members_trained": len(self._members),
+            "steps": [m["steps"] for m in self._members],
+            "seconds": self._seconds(),
+            "stop_psnr": scores,
+            "gain_db": scores[name] - scores["bicubic"],
+            "chosen": chosen,
+            "history": [entry for m in self._members for entry in m["history"]],
+            "notes": [*self._patches.notes, *self._notes],
+        }
+        card = make_card(self._patches, name, self._arguments, facts)
+        return Model(networks, card).to("cpu")
+
+    def _network(self, state: State) -> nn.Module:
+        network = build(self._config.architecture, self._patches.factor, self._arguments)
+        network.load_state_dict(state)
+        return network.to(self._device).eval()
+
+
+def _fingerprint(patches: PatchSet, config: TrainConfig) -> str:
+    settings = config.model_dump(exclude={"checkpoint_seconds"})
+    return hashlib.sha256((json.dumps(settings, sort_keys=True) + patches.fingerprint()).encode()).hexdigest()
+
+
+@contextmanager
+def _threads() -> Iterator[Callable[[int], None]]:
+    """Set torch's thread count, and put it back at the end."""
+    before = torch.get_num_threads()
+    try:
+        yield lambda n: torch.set_num_threads(n) if n else None
+    finally:
+        torch.set_num_threads(before)

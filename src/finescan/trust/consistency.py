@@ -27,6 +27,7 @@ MARGIN = 1.25  # … times this is the threshold,
 LEAST = 4.0  # and at least this many standard deviations of the yardstick's residual
 _TRUNCATE = 4.0
 _ENOUGH = 64  # coarse pixels
+_BAND_PIXELS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,14 @@ def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDA
 
 
 def consistency_bands(
-    enhanced: Image, lr: Image, check: Consistency, *, rows: int = 512
+    enhanced: Image, lr: Image, check: Consistency, *, rows: int | None = None
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.bool_]]]:
     """:func:`consistency_map` of a map of any size, band by band; the arrays may be lazy (memory map, zarr).
+
+    Parameters
+    ----------
+    enhanced, lr, check : as there.
+    rows : coarse rows per band; None = as many as keep a band near 16 million fine pixels.
 
     Yields
     ------
@@ -211,6 +217,7 @@ def consistency_bands(
     """
     last_row, last_fine = lr.grid.shape[0], enhanced.grid.shape[0]
     scale, offset = lr.grid.step_to(enhanced.grid)
+    rows = rows or max(2 * check.halo_px, round(_BAND_PIXELS / enhanced.grid.shape[1] / scale[0]))
     for first in range(0, last_row, rows):
         last = min(first + rows, last_row)
         a, b = max(0, first - check.halo_px), min(last_row, last + check.halo_px)

@@ -21,7 +21,7 @@ from finescan.values import Grid, Image, Region
 
 EDGE_SHARE = 0.10  # steepest pixels of the reference
 EXTREME_SHARE = 0.05  # brightest and darkest pixels of the reference
-IDENTICAL_DB = 120.0
+CAP_DB = 120.0
 _STEEP_PX, _CALM_PX = 1.5, 2.0  # the reference is noisy: steepness and grey are taken from smoothed versions
 _ENOUGH = 50  # pixels of a subset a block must hold to count
 
@@ -183,9 +183,8 @@ def _measure(
 
 
 def _better_by(one: NDArray[np.float64], other: NDArray[np.float64], higher_is_better: bool) -> NDArray[np.float64]:
-    """Differences, positive where ``one`` is better; a PSNR of identical images counts as 120 dB here."""
-    d = np.nan_to_num(one, nan=np.nan, posinf=IDENTICAL_DB) - np.nan_to_num(other, nan=np.nan, posinf=IDENTICAL_DB)
-    return d if higher_is_better else -d
+    """Differences, positive where ``one`` is better; PSNR above 120 dB is rounding and counts as 120 dB here."""
+    return np.minimum(one, CAP_DB) - np.minimum(other, CAP_DB) if higher_is_better else other - one
 
 
 def _scores(raw: Table, fitted: Table) -> dict[str, dict[str, Score]]:

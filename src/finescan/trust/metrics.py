@@ -65,7 +65,9 @@ def ms_ssim(image: NDArray, reference: NDArray, *, data_range: float, mask: Mask
     """
     x, y, m = _checked(image, reference, data_range, mask)
     scales = [k for k in range(len(MS_WEIGHTS)) if min(x.shape) // 2**k >= 2 * RADIUS + 1]
-    weights = np.array(MS_WEIGHTS[: len(scales)]) / sum(MS_WEIGHTS[: len(scales)])
+    weights = np.array(MS_WEIGHTS[: len(scales)])
+    if len(scales) < len(MS_WEIGHTS):  # the five as printed add up to 1.0001 and are left so
+        weights /= weights.sum()
     value = 1.0
     for k, weight in zip(scales, weights, strict=True):
         luminance, structure = _ssim_maps(x, y, m, data_range)

@@ -1,1 +1,6 @@
-"""The enhancement room."""
+"""Model, Image -> Enhanced: the whole coarse map, block by block, with a reason to doubt where there is one."""
+
+from finescan.enhancement.config import Enhanced, EnhanceConfig
+from finescan.enhancement.engine import enhance
+
+__all__ = ["EnhanceConfig", "Enhanced", "enhance"]

@@ -83,17 +83,18 @@ def test_a_gain_in_one_block_only_is_not_shown_to_be_better() -> None:
 
 
 def test_a_perfect_result_is_better() -> None:
-    report = evaluate(
-        {"bicubic": REFERENCE + 0.1, "network": REFERENCE}, REFERENCE, grid=GRID, tiles=tiles(), data_range=1
-    )
+    perfect = {"bicubic": blurred(2.0), "network": TRUTH}
+    report = evaluate(perfect, TRUTH, grid=GRID, tiles=tiles(), data_range=1)
+    assert report.verdict == "better"
     assert report.scores["network"]["psnr"].raw == float("inf")
-    assert report.gains["ssim"]["raw"].mean > 0
-    # bicubic is perfect too once the offset is taken out, and that must not be hidden
+
+
+def test_a_gain_by_nothing_but_an_offset_is_equal() -> None:
+    offset = {"bicubic": REFERENCE + 0.1, "network": REFERENCE}
+    report = evaluate(offset, REFERENCE, grid=GRID, tiles=tiles(), data_range=1)
+    assert report.gains["psnr"]["raw"].significance == "better"
+    assert report.gains["psnr"]["matched"].significance == "equal"
     assert report.verdict == "equal"
-    assert (
-        evaluate({"bicubic": blurred(2.0), "network": TRUTH}, TRUTH, grid=GRID, tiles=tiles(), data_range=1).verdict
-        == "better"
-    )
 
 
 def test_a_grey_level_error_shows_raw_and_not_matched() -> None:
@@ -191,7 +192,8 @@ def test_contradicting_the_coarse_scan_is_counted_per_contestant() -> None:
     shares = judged(image, coarse=coarse, consistency=check).facts["consistency"]["inconsistent_share"]
     clean = judged(TRUTH, coarse=coarse, consistency=check).facts["consistency"]["inconsistent_share"]
     assert clean["network"] < 0.01
-    assert shares["network"] == pytest.approx(100 / coarse_grid.size, rel=0.5)
+    # 10 x 10 coarse pixels and the blur around them
+    assert 90 < shares["network"] * coarse_grid.size < 15**2
 
 
 def test_the_report_survives_json() -> None:

@@ -17,6 +17,7 @@ from finescan.registration.basis import Basis
 Array = NDArray[np.float64]
 
 BINS = 48
+COMPONENTS = 8  # a surplus does no harm
 OUTLIERS = 0.02  # share of pixels of the flat background component
 CAUCHY = 2.4  # residuals beyond this many sigmas lose weight (95 % efficiency for Gaussian noise)
 
@@ -36,6 +37,16 @@ class Mixture:
     covariance: Array
     centre: Array
     spread: Array
+
+    def expected(self, fine: Array) -> Array:
+        """Mean coarse level for a fine one, without looking at the coarse one."""
+        h = (fine - self.centre[0]) / self.spread[0]
+        total, weight = np.zeros(h.shape), np.full(h.shape, 1e-300)
+        for share, mean, cov in zip(self.share, self.mean, self.covariance, strict=True):
+            p = share * np.exp(-0.5 * (h - mean[0]) ** 2 / cov[0, 0]) / np.sqrt(cov[0, 0])
+            total += p * (mean[1] + cov[0, 1] / cov[0, 0] * (h - mean[0]))
+            weight += p
+        return self.centre[1] + self.spread[1] * total / weight
 
     def parts(self, fine: Array, coarse: Array) -> tuple[Array, Array, Array]:
         """Expected coarse level, its weight (1 / variance), and the gain in log likelihood over independence."""
@@ -63,7 +74,7 @@ class Mixture:
 
 
 def fit_mixture(
-    fine: Array, coarse: Array, ok: NDArray[np.bool_], *, components: int = 5, start: Mixture | None = None
+    fine: Array, coarse: Array, ok: NDArray[np.bool_], *, components: int = COMPONENTS, start: Mixture | None = None
 ) -> Mixture:
     """Expectation maximisation on the joint histogram.
 
@@ -90,7 +101,7 @@ def fit_mixture(
     middles = (np.stack([used // BINS, used % BINS], 1) + 0.5) * 6 / BINS - 3
     weight = count[used] / count.sum()
     model = start or _first_guess(middles, weight, components, centre, spread)
-    for _ in range(60 if start is None else 4):
+    for _ in range(40 if start is None else 3):
         model = _em_step(model, middles, weight)
     return model
 
@@ -146,31 +157,39 @@ class GreyFit:
     mixture: Mixture | None = None
 
 
-def fit_grey(
-    fine: Array, coarse: Array, ok: NDArray[np.bool_], shading: Basis, *, last: GreyFit | None, mixture: bool
-) -> GreyFit:
-    """Best grey map for the scans as they lie, with Cauchy weights from the residuals of the ``last`` fit."""
-    weight = ok.astype(np.float64)
-    base: Array = np.zeros(fine.shape)
-    model, gain = None, None
-    if mixture:
-        model = fit_mixture(fine, coarse, ok, start=last.mixture if last else None)
-        base, per_pixel, gain = model.parts(fine, coarse)
-        weight = weight * per_pixel
-        columns = np.ones((1, *fine.shape))
-    else:
-        columns = np.stack([fine, np.ones(fine.shape)])
-    rounds = 2 if last is None or last.weight.shape != weight.shape else 1
-    robust = weight if rounds == 2 or last is None else weight * _cauchy(last.residual, last.sigma)
-    for _ in range(rounds):
-        target = base + _projected(coarse - base, columns, robust, shading)
+def fit_linear(fine: Array, coarse: Array, ok: NDArray[np.bool_], shading: Basis, *, last: GreyFit | None) -> GreyFit:
+    """Gain and offset fields for the scans as they lie, with Cauchy weights from the residuals of the ``last`` fit."""
+    plain = ok.astype(np.float64)
+    columns = np.stack([fine, np.ones(fine.shape)])
+    weight = plain if last is None else plain * _cauchy(last.residual, last.sigma)
+    for _ in range(2 if last is None else 1):
+        target = _projected(coarse, columns, weight, shading)
         residual = np.where(ok, coarse - target, 0.0)
-        sigma = 1.4826 * float(np.median(np.abs(residual[ok]))) + 1e-12
-        robust = weight * _cauchy(residual, sigma)
-    if not mixture:
-        robust = robust / sigma**2
-    objective = float(gain[ok].mean()) if gain is not None else _explained(coarse, residual, robust)
-    return GreyFit(target, residual, robust, sigma, objective, columns, model)
+        sigma = _spread(residual[ok])
+        weight = plain * _cauchy(residual, sigma)
+    flat = coarse - _projected(coarse, columns[1:], weight, shading)
+    return GreyFit(target, residual, weight / sigma**2, sigma, _explained(flat, residual, weight), columns)
+
+
+def fit_mixed(
+    fine: Array, edges: Array, coarse: Array, ok: NDArray[np.bool_], shading: Basis, *, start: Mixture | None
+) -> GreyFit:
+    """Mixture plus slow fields of offset and of edge brightness (other detectors show edges brighter).
+
+    The mixture weighs outliers down by itself, so there are no Cauchy weights.
+    """
+    model = fit_mixture(fine, coarse, ok, start=start)
+    base, weight, gain = model.parts(fine, coarse)
+    weight = weight * ok
+    columns = np.stack([np.ones(fine.shape), edges])
+    target = base + _projected(coarse - base, columns, weight, shading)
+    residual = np.where(ok, coarse - target, 0.0)
+    return GreyFit(target, residual, weight, _spread(residual[ok]), float(gain[ok].mean()), columns, model)
+
+
+def _spread(values: Array) -> float:
+    """Robust standard deviation."""
+    return 1.4826 * float(np.median(np.abs(values))) + 1e-12
 
 
 def _cauchy(residual: Array, sigma: float) -> Array:
@@ -188,9 +207,9 @@ def _projected(values: Array, columns: Array, weight: Array, shading: Basis) -> 
     return (shading.evaluate(a.reshape(m, n)) * columns).sum(0)
 
 
-def _explained(coarse: Array, residual: Array, weight: Array) -> float:
-    mean = np.average(coarse, weights=weight)
-    return 1 - float(np.sum(weight * residual**2) / max(np.sum(weight * (coarse - mean) ** 2), 1e-300))
+def _explained(flat: Array, residual: Array, weight: Array) -> float:
+    """Share of the variance explained by the fine scan; ``flat`` is the coarse one without its slow shading."""
+    return 1 - float(np.sum(weight * residual**2) / max(np.sum(weight * flat**2), 1e-300))
 
 
 def correlation(a: Array, b: Array, ok: NDArray[np.bool_]) -> float:

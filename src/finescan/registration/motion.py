@@ -139,9 +139,7 @@ class Motion:
         centre, half = centre_and_half(self.hr)
         shape = tuple(n + 5 if n else 1 for n in self.intervals)
         size = tuple(2 * h / max(n, 1) for h, n in zip(half, self.intervals, strict=True))
-        origin = tuple(
-            c - h - 2 * s if n else c for c, h, s, n in zip(centre, half, size, self.intervals, strict=True)
-        )
+        origin = tuple(c - h - 2 * s if n else c for c, h, s, n in zip(centre, half, size, self.intervals, strict=True))
         return Grid(self.hr.axes, shape, size, origin)
 
 

@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.registration.basis import Basis, curvature, polynomials
-from finescan.registration.greymap import GreyFit, fit_grey
+from finescan.registration.greymap import GreyFit, Mixture, correlation, fit_linear, fit_mixed
 from finescan.registration.motion import Motion
 from finescan.registration.working import Level
 
 Array = NDArray[np.float64]
 
 STEP_LIMIT_PX = 2.0
-import os
-ALPHA = eval(os.environ.get("ALPHA","None"))
 FIVE_POINT = np.array([1.0, -8.0, 0.0, 8.0, -1.0]) / 12
 
 
@@ -35,6 +33,11 @@ class State:
     grey: GreyFit
     ok: NDArray[np.bool_]
     coarse: Array
+
+    def correlation(self, level: Level) -> float:
+        """NCC of the coarse grey levels and those expected from the fine ones alone."""
+        mixture = self.grey.mixture
+        return correlation(self.coarse, mixture.expected(level.fine) if mixture else self.grey.target, self.ok)
 
     @property
     def objective(self) -> float:
@@ -61,6 +64,7 @@ class LevelSolver:
     keep : boolean array on the level's grid, or None; False pixels are not used (split fits).
     stiffness : curvature ridge of the spline, times the mean diagonal of the normal matrix.
     shading_degree : of the gain and offset fields.
+    guess : a mixture to begin with.
     """
 
     def __init__(
@@ -72,8 +76,10 @@ class LevelSolver:
         keep: NDArray[np.bool_] | None = None,
         stiffness: float = 0.02,
         shading_degree: int = 2,
+        guess: Mixture | None = None,
     ) -> None:
         self.level, self.mixture, self.keep, self.stiffness = level, mixture, keep, stiffness
+        self.guess = guess
         self.basis: Basis = motion.basis(level.axes)
         self.shading = polynomials(level.axes, shading_degree)
         self.ridge = curvature(motion.intervals)
@@ -85,19 +91,18 @@ class LevelSolver:
             ok &= self.keep
         if np.count_nonzero(ok) < 3 * len(self.shading) + self.basis.functions.size:
             return State(motion, _nothing(coarse), ok, coarse)
-        grey = fit_grey(
-            self.level.fine, coarse, ok, self.shading, last=last.grey if last else None, mixture=self.mixture
-        )
+        if self.mixture:
+            guess = last.grey.mixture if last else self.guess
+            grey = fit_mixed(self.level.fine, self.level.edges, coarse, ok, self.shading, start=guess)
+        else:
+            grey = fit_linear(self.level.fine, coarse, ok, self.shading, last=last.grey if last else None)
         return State(motion, grey, ok, coarse)
 
     def gradients(self, state: State) -> Array:
         """d(grey)/d(LR position) per component (d, *shape): mean of both images, 0 where masked."""
-        alpha = ALPHA if ALPHA is not None else 0.5 * max(0.0, 2 * state.objective - 1)
-        mean = np.where(state.ok, alpha * state.coarse + (1 - alpha) * state.grey.target, 0.0)
+        mean = np.where(state.ok, 0.5 * (state.coarse + state.grey.target), 0.0)
         ok = ndimage.binary_erosion(state.ok, iterations=2, border_value=1) if not state.ok.all() else state.ok
-        slopes = np.stack(
-            [ndimage.correlate1d(mean, FIVE_POINT, axis=a, mode="mirror") for a in range(mean.ndim)]
-        )
+        slopes = np.stack([ndimage.correlate1d(mean, FIVE_POINT, axis=a, mode="mirror") for a in range(mean.ndim)])
         per_xi = [x[1] - x[0] if len(x) > 1 else 1.0 for x in self.level.axes]
         jacobian = state.motion.affine[:, 1:] * np.asarray(per_xi)  # LR px per working px
         inverse = np.linalg.inv(jacobian)
@@ -158,8 +163,11 @@ class LevelSolver:
                 break
             step = self.step(state)
             state = self.look(state.motion.moved(step), state)
-            if state.objective >= best.objective - 1e-4:
+            # the mixture's step is no exact ascent direction: going on past its best would follow noise
+            if state.objective >= best.objective - (0.0 if self.mixture else 1e-4):
                 best = state
+            elif self.mixture and state.objective < best.objective - 1e-3:
+                break
             if self.size_of(step) < tolerance_px:
                 break
         return best

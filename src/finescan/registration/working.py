@@ -124,6 +124,7 @@ class Level:
     scale : pitch over the LR pixel.
     grid : working grid in the frame of the fine scan; ``axes`` its xi coordinates.
     fine : HR grey levels on it; ``ok`` where usable.
+    edges : HR edge strength on it, for detectors that see edges.
     coarse : spline coefficients of the LR part; ``coarse_bad`` > 0 near unusable pixels.
     first : index of its first pixel in the map.
     """
@@ -132,6 +133,7 @@ class Level:
     grid: Grid
     axes: tuple[Array, ...]
     fine: Array
+    edges: Array
     ok: NDArray[np.bool_]
     coarse: Array
     coarse_bad: NDArray[np.float32] | None
@@ -162,6 +164,8 @@ def make_level(scans: Scans, scale: float, blur_px: float = BLUR_PX) -> Level:
         picks.append(slice((n - (count - 1) * k - 1) // 2, None, k))
     fine, ok = _smooth_masked(scans.fine, scans.fine_ok, sigma, tuple(picks))
     grid = _picked(scans.fine_grid, tuple(picks))
+    slope = ndimage.gaussian_gradient_magnitude(scans.fine, 1.0)
+    edges, _ = _smooth_masked(slope, scans.fine_ok, sigma, tuple(picks))
     coarse = ndimage.gaussian_filter(scans.coarse, extra, mode="mirror") if extra else scans.coarse
     bad = None
     if not scans.coarse_ok.all():
@@ -171,6 +175,7 @@ def make_level(scans: Scans, scale: float, blur_px: float = BLUR_PX) -> Level:
         grid,
         axis_coordinates(grid, scans.hr),
         fine,
+        edges / max(float(edges.std()), 1e-12),
         ok,
         ndimage.spline_filter(coarse, order=3, mode="mirror"),
         bad,

@@ -82,6 +82,19 @@ def test_a_dark_blob_in_a_saturated_area_is_flagged_and_a_clean_result_there_is_
     assert consistency_map(blob, lr, check)[1][y, x]
 
 
+def test_an_enhanced_image_cut_off_like_the_fine_scan_is_not_blamed_for_it() -> None:
+    lr, recorded, clean = scene()
+    top = 8000 + 12000 * (0.2 + 0.7 * 0.55)  # level at which the fine amplifier saturates
+    cut, cut_clean = (v.with_data(np.minimum(v.data, top)) for v in (recorded, clean))
+    assert (cut_clean.data == top).mean() > 0.1
+    check = calibrate(cut, lr, fine_rails=(None, top))
+    assert check.rails[1] == pytest.approx(check.gain * top + check.offset)
+    assert consistency_map(cut_clean, lr, check)[1].mean() < 0.01
+    y, x = np.argwhere(cut_clean.data[40:-40, 40:-40] == top)[5000] + 40
+    flags = consistency_map(with_blob(cut_clean, (y, x), 12, 2500), lr, check)[1]
+    assert flags[y // 4, x // 4]
+
+
 def test_detail_finer_than_the_coarse_probe_is_not_called_inconsistent() -> None:
     lr, recorded, clean = scene()
     check = calibrate(recorded, lr)

@@ -28,6 +28,8 @@ LEAST = 4.0  # and at least this many standard deviations of the yardstick's res
 _TRUNCATE = 4.0
 _ENOUGH = 64  # coarse pixels
 _BAND_PIXELS = 1 << 24
+_COVERED = 0.9  # share of the blur's weight that must be known
+_CUT_SHARE = 0.1  # coarse pixels with more saturated fine pixels than this are not used
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Consistency:
     noise_sigma : robust standard deviation of the recorded residual, coarse grey levels, single pixels.
     threshold : largest locally averaged residual that is still ordinary, in ``noise_sigma``.
     explained : share of the coarse variance that the degraded recorded fine scan explains, 0 to 1.
-    rails : darkest and brightest level the coarse scan can record; beyond them nothing can be said.
+    rails : darkest and brightest *coarse* level that both scans can record; beyond them nothing can be said.
     """
 
     psf_sigma_px: float
@@ -98,9 +100,9 @@ def degrade(image: Image, onto: Grid, *, psf_sigma_px: float) -> NDArray[np.floa
         return sample(blurred, index)
     weight = ndimage.gaussian_filter(good.astype(np.float32), sigma, truncate=_TRUNCATE)
     share = sample(weight, index, order=1)
-    # fully surrounded pixels only: a window that lost part of its pixels has its centre elsewhere
+    # well surrounded pixels only: a window that lost part of its pixels has its centre elsewhere
     blurred = np.where(weight > 1e-3, blurred / np.maximum(weight, 1e-3), 0).astype(np.float32)
-    return np.where(share > 0.98, sample(blurred, index), np.nan)
+    return np.where(share > _COVERED, sample(blurred, index), np.nan)
 
 
 def fit_psf_sigma(
@@ -147,6 +149,7 @@ def calibrate(
     *,
     mask: NDArray[np.bool_] | None = None,
     rails: tuple[float | None, float | None] = (None, None),
+    fine_rails: tuple[float | None, float | None] = (None, None),
 ) -> Consistency:
     """The yardstick: how well the recorded fine scan, degraded, gives the coarse one.
 
@@ -155,18 +158,23 @@ def calibrate(
     fine : recorded fine scan on a fine grid in the frame of ``coarse`` (NaN where it is not).
     coarse : the coarse scan.
     mask : coarse pixels that may be used (True), e.g. not saturated, not badly registered; None = all.
-    rails : see :func:`finescan.trust.domain.saturation_levels`; pixels at a rail are not used.
+    rails, fine_rails : levels at which the coarse and the fine scan saturate, see
+        :func:`finescan.trust.domain.saturation_levels`; pixels at a rail are not used.
 
     Raises
     ------
     InputError : fewer than 64 usable coarse pixels.
     """
-    low, high = (-np.inf if rails[0] is None else rails[0], np.inf if rails[1] is None else rails[1])
-    values = np.asarray(coarse.data[...])
-    usable = (values > low) & (values < high) & (True if mask is None else np.asarray(mask, bool))
-    sigma, gain, offset, _ = fit_psf_sigma(fine, coarse, mask=usable)
+    (low, high), (dark, bright) = _closed(rails), _closed(fine_rails)
     recorded, fine = _overlap(fine, coarse)
-    usable = _same_part(usable, recorded, coarse)
+    values = np.asarray(recorded.data)
+    usable = (values > low) & (values < high)
+    if mask is not None:
+        usable &= _same_part(mask, recorded, coarse)
+    cut = np.asarray((fine.data <= dark) | (fine.data >= bright), np.float32)
+    if cut.any():
+        usable &= ~(degrade(fine.with_data(cut), recorded.grid, psf_sigma_px=1.0) > _CUT_SHARE)
+    sigma, gain, offset, _ = fit_psf_sigma(fine, recorded, mask=usable)
     predicted = gain * degrade(fine, recorded.grid, psf_sigma_px=sigma) + offset
     difference = np.where(usable, predicted - np.asarray(recorded.data, np.float64), np.nan)
     kept = difference[np.isfinite(difference)]
@@ -176,7 +184,8 @@ def calibrate(
     threshold = max(MARGIN * float(np.quantile(smooth, QUANTILE)), LEAST * 1.4826 * float(np.median(smooth)))
     spread = float(np.var(np.asarray(recorded.data, np.float64)[np.isfinite(difference)]))
     explained = max(0.0, 1 - float(np.mean(kept**2)) / spread) if spread > 0 else 0.0
-    return Consistency(sigma, gain, offset, noise, threshold, explained, (float(low), float(high)))
+    ends = sorted((gain * dark + offset, gain * bright + offset))
+    return Consistency(sigma, gain, offset, noise, threshold, explained, (max(low, ends[0]), min(high, ends[1])))
 
 
 def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -194,8 +203,8 @@ def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDA
     inconsistent : True where it exceeds the threshold.
     """
     predicted = check.gain * degrade(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px) + check.offset
-    # a saturated coarse pixel says "this bright or brighter", and that is all it can contradict
-    residual = np.clip(predicted, *check.rails) - np.asarray(lr.data[...], np.float32)
+    # a saturated pixel says "this bright or brighter", and that is all it can contradict
+    residual = np.clip(predicted, *check.rails) - np.clip(np.asarray(lr.data[...], np.float32), *check.rails)
     smooth = (_local_mean(residual) / check.noise_sigma).astype(np.float32)
     with np.errstate(invalid="ignore"):
         return smooth, np.abs(smooth) > check.threshold
@@ -263,6 +272,11 @@ def _local_mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
     total = ndimage.gaussian_filter(np.where(good, values, 0.0), SMOOTH_PX, truncate=_TRUNCATE)
     weight = ndimage.gaussian_filter(good.astype(values.dtype), SMOOTH_PX, truncate=_TRUNCATE)
     return np.where(good, total / np.maximum(weight, 1e-6), np.nan)
+
+
+def _closed(rails: tuple[float | None, float | None]) -> tuple[float, float]:
+    low, high = rails
+    return -np.inf if low is None else float(low), np.inf if high is None else float(high)
 
 
 def _robust_std(values: NDArray[np.floating]) -> float:

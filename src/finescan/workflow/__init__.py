@@ -1,0 +1,32 @@
+"""The whole way, and the single verbs on files. Names are loaded on first use: ``check`` needs no torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Outcome": "reading",
+    "Reading": "reading",
+    "check": "reading",
+    "demo": "demo",
+    "doctor": "doctor",
+    "enhance_file": "verbs",
+    "evaluate_files": "evaluating",
+    "list_models": "verbs",
+    "load_landmarks": "verbs",
+    "register_files": "verbs",
+    "report_folder": "again",
+    "run": "run",
+    "simulate_files": "verbs",
+    "train_files": "verbs",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"finescan.workflow has no {name!r}; it has {', '.join(__all__)}.")
+    value = getattr(import_module(f"finescan.workflow.{_HOME[name]}"), name)
+    globals()[name] = value  # a function must win over the module of the same name (run, demo, doctor)
+    return value

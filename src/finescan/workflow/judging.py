@@ -124,13 +124,13 @@ def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consis
 def second_opinion(enhanced: Image, pair: Pair, others: Sequence[Pair], *, data_range: float) -> dict[str, Any] | None:
     """The enhanced map against a fine scan that was too coarse to train, outside the scans that did train.
 
-    Both are compared at the scan's own pixel size, in the frame of the map. Returns PSNR and correlation of the map, or None when nothing is left to compare.
+    Both are compared at the scan's own pixel size, in the frame of the map. None when hardly anything is left.
     """
     grid = _map_grid(enhanced, pair)
     fine = resampling.resample(pair.hr, onto=grid, through=pair.lr_from_hr, inverse=True)
     ours = resampling.resample(enhanced, onto=grid)
     known = np.isfinite(fine.data) & np.isfinite(ours.data)
-    nm = grid.to_nm(np.stack(np.indices(grid.shape), axis=-1))
+    nm = grid.to_nm(np.moveaxis(np.indices(grid.shape), 0, -1))
     for other in others:
         index = other.hr.grid.to_index(other.lr_from_hr.inverse_at(nm))
         known &= ~((index > -0.5) & (index < np.array(other.hr.grid.shape) - 0.5)).all(axis=-1)

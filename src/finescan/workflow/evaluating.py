@@ -1,0 +1,113 @@
+"""Judge anybody's enhanced image against a recorded fine scan; no network is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import io, resampling, trust
+from finescan.errors import InputError, OutputError
+from finescan.registration import register, require_found
+from finescan.values import Grid, Image, Region
+from finescan.workflow.folder import write_json
+from finescan.workflow.reading import Outcome, Reading
+
+TILES = 4  # tiles along each side of the compared area
+SMALLEST_PX = 96  # of the compared area, along each side
+
+
+def evaluate_files(
+    result: str | Path,
+    reference: str | Path,
+    *,
+    coarse: str | Path | None = None,
+    reading: Reading | None = None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+) -> Outcome:
+    """Scores of an enhanced image against a fine scan of a part of it.
+
+    Parameters
+    ----------
+    result : enhanced image, made by any program.
+    reference : recorded fine scan; registered in the result unless it lies on the same grid.
+    coarse : the coarse scan in the frame of the result: its cubic interpolation is then the baseline, and the
+        verdict says whether the result beats it. Without it there are scores but no verdict.
+    reading : ``pixel_size_nm`` of the result and ``fine_pixel_size_nm`` of the reference, when the files have none.
+    output : JSON file for all figures.
+
+    Raises
+    ------
+    InputError, RegistrationRefused, OutputError.
+    """
+    if output is not None and Path(output).exists() and not overwrite:
+        raise OutputError(f"{output} exists. Choose another name, or pass --overwrite.")
+    reading = reading or Reading()
+    ours, theirs = reading.coarse(result), reading.fine(reference)
+    truth, box = _reference_on(ours, theirs)
+    part = ours.crop(box)
+    images = {"result": np.asarray(part.data, np.float32)}
+    if coarse is not None:
+        images = {"bicubic": _interpolated(io.read(coarse), part.grid, truth), **images}
+    grey = trust.grey_statistics(truth)
+    report = trust.evaluate(
+        images,
+        truth,
+        grid=part.grid,
+        tiles=_tiles(part.grid),
+        data_range=grey.high - grey.low,
+        baseline=next(iter(images)),
+        candidate="result",
+    )
+    facts: dict[str, Any] = report.to_dict()
+    if coarse is None:
+        facts |= {"verdict": "not judged", "sentence": "Pass the coarse scan to have the result judged against it."}
+    if output is not None:
+        write_json(Path(output), facts)
+    lines = [f"{'':10} {'PSNR dB':>8} {'SSIM':>7} {'MS-SSIM':>8}   mean of {report.facts['n_blocks']} blocks"]
+    for name, row in report.scores.items():
+        lines.append(f"{name:10} {row['psnr'].raw:8.2f} {row['ssim'].raw:7.4f} {row['ms_ssim'].raw:8.4f}")
+        matched = row["psnr"].matched
+        lines.append(f"{'  matched':10} {matched:8.2f} {row['ssim'].matched:7.4f} {row['ms_ssim'].matched:8.4f}")
+    return Outcome(facts, "\n".join([*lines, f"{facts['verdict']}: {facts['sentence']}"]))
+
+
+def _reference_on(ours: Image, theirs: Image) -> tuple[NDArray[np.float32], Region]:
+    """The reference on the result's grid, and the box of it that is compared."""
+    if ours.grid.same_as(theirs.grid):
+        return theirs.array().astype(np.float32), Region(ours.grid, (0, 0), ours.grid.shape)
+    pair = register(ours, theirs)
+    require_found(pair)
+    h, w = theirs.grid.shape
+    rim = theirs.grid.to_nm(np.array([[0, 0], [0, w - 1], [h - 1, 0], [h - 1, w - 1]], float))
+    index = ours.grid.to_index(pair.lr_from_hr(rim))
+    box = Region.clipped(ours.grid, np.floor(index.min(axis=0)), np.ceil(index.max(axis=0)) + 1)
+    truth = resampling.resample(theirs, onto=box.own_grid, through=pair.lr_from_hr, inverse=True).data
+    return np.asarray(truth, np.float32), box
+
+
+def _interpolated(coarse: Image, grid: Grid, truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cubic interpolation of the coarse scan, its grey levels brought to the reference's by one linear fit."""
+    values = np.asarray(resampling.resample(coarse, onto=grid).data, np.float64)
+    both = np.isfinite(values) & np.isfinite(truth)
+    if both.sum() < SMALLEST_PX:
+        raise InputError(f"{coarse.name} does not cover the compared area. Pass the scan the result was made from.")
+    gain, offset = np.polyfit(values[both], truth[both].astype(np.float64), 1)
+    return (gain * values + offset).astype(np.float32)
+
+
+def _tiles(grid: Grid) -> list[Region]:
+    h, w = grid.shape
+    if min(h, w) < SMALLEST_PX:
+        raise InputError(
+            f"The compared area is {h} x {w} px, but at least {SMALLEST_PX} px are needed along each side."
+        )
+    rows, columns = (np.linspace(0, n, TILES + 1).astype(int).tolist() for n in (h, w))
+    return [
+        Region(grid, (a, c), (b, d))
+        for a, b in zip(rows, rows[1:], strict=False)
+        for c, d in zip(columns, columns[1:], strict=False)
+    ]

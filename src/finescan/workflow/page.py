@@ -1,0 +1,331 @@
+"""From what a run has made to what its report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import reporting as rp
+from finescan import resampling
+from finescan.models import Model
+from finescan.patches import PatchSet, Piece
+from finescan.trust import TrustReport
+from finescan.values import FLAGS, Grid, Image, Pair, Region, TrustMap
+from finescan.workflow.judging import on_grid
+from finescan.workflow.plan import Plan
+
+CROP_PX = 320  # output pixels along a crop
+METRICS_SHOWN = ("psnr", "ssim", "ms_ssim", "essim", "rmse")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Everything a run has made; ``facts`` are those of trust.json."""
+
+    lr: Image
+    pairs: tuple[Pair, ...]
+    patches: PatchSet
+    contestants: Mapping[str, Model]
+    model: Model
+    enhanced: Image
+    flags: TrustMap
+    report: TrustReport
+    facts: Mapping[str, Any]
+
+
+def build(done: Finished, plan: Plan) -> rp.Report:
+    """The report of a finished run."""
+    card = done.model.card
+    return rp.Report(
+        title=done.lr.name,
+        answer=rp.Answer(done.report.verdict, done.report.sentence, _headline_facts(done)),
+        overview=_overview(done),
+        crops=tuple(_crops(done)),
+        registrations=tuple(_registration(p) for p in done.pairs),
+        curves=rp.Curves(_learning(card.training), _histograms(done), _spectra(done.report)),
+        metrics=tuple(_tables(done.report, str(done.facts["method"]))),
+        plan=tuple(plan.rows()),
+        notes=tuple(done.facts["notes"]),
+        provenance={
+            "inputs": plan.inputs,
+            "software": dict(card.provenance),
+            "model": {k: v for k, v in card.to_dict().items() if k not in ("training", "provenance")},
+            "acquisition": {i.name: i.acquisition.to_dict() for i in (done.lr, *(p.hr for p in done.pairs))},
+        },
+    )
+
+
+def summary(facts: Mapping[str, Any]) -> str:
+    """What is printed at the end of a run."""
+    lines = [f"{'':10} {'PSNR dB':>8} {'SSIM':>7} {'MS-SSIM':>8}"]
+    for name, row in facts["scores"].items():
+        lines.append(f"{name:10} {row['psnr']:8.2f} {row['ssim']:7.4f} {row['ms_ssim']:8.4f}")
+    lines.append(f"{facts['verdict']}: {facts['sentence']}")
+    for opinion in facts.get("second_opinions", []):
+        lines.append(
+            f"second opinion, {opinion['scan']} outside the training scans: {opinion['psnr_matched']:.2f} dB, "
+            f"correlation {opinion['correlation']:.3f}"
+        )
+    flagged = [f"{name} {100 * share:.2f} %" for name, share in facts["flags"].items() if share > 0]
+    lines.append(f"flagged: {', '.join(flagged) or 'nothing'}")
+    lines += [f"note: {note}" for note in facts["notes"]]
+    lines.append(f"{facts['folder']}: report.html, enhanced.tif, flags.tif, trust.json, plan.yaml")
+    return "\n".join(lines)
+
+
+def _headline_facts(done: Finished) -> tuple[tuple[str, str], ...]:
+    size = " × ".join(f"{p:.4g}" for p in done.enhanced.grid.pixel_size_nm)
+    ratio = " × ".join(f"{r:.3f}" for r in done.patches.sr_factor)
+    worst = max(p.residual.split_error_hr_px for p in done.pairs)
+    shape = " × ".join(map(str, done.enhanced.grid.shape))
+    return (
+        ("made by", str(done.facts["method"])),
+        ("ratio (y × x)", ratio),
+        ("output", f"{shape} px of {size} nm, {done.enhanced.dtype}"),
+        ("registration, split error", f"{worst:.2f} fine px"),
+        ("held-out blocks", str(done.report.facts["n_blocks"])),
+        ("run time", f"{done.facts['seconds']:.0f} s"),
+    )
+
+
+def _overview(done: Finished) -> rp.Scene:
+    """The whole map; positions count from the map's upper-left edge."""
+    extent = _two(done.lr.grid.extent_nm)
+    edge = np.asarray(done.lr.grid.edge_nm)
+    boxes = []
+    for pair in done.pairs:
+        nm = pair.lr_from_hr(corners(pair.hr.grid)) - edge
+        (y0, x0), (y1, x1) = nm.min(axis=0), nm.max(axis=0)
+        boxes.append(rp.Box(pair.hr.name, y0, x0, y1, x1, "fine"))
+    for k, region in enumerate(done.patches.regions("test")):
+        (y0, x0), (y1, x1) = (np.asarray(e) - edge for e in region.edges_nm)
+        boxes.append(rp.Box(f"test {k + 1}", y0, x0, y1, x1, "held-out"))
+    layers = [_thumbnail("coarse", done.lr), _thumbnail("enhanced", done.enhanced)]
+    return rp.Scene(
+        "The whole map",
+        "Coarse and enhanced, reduced for display. Boxes: fine scans, and the held-out blocks the verdict rests on.",
+        extent,
+        tuple(layers),
+        origin_nm=_two(done.lr.grid.edge_nm),
+        flags=rp.flags_overview(done.flags),
+        boxes=tuple(boxes),
+        mode="swipe",
+        lossless=False,
+    )
+
+
+def _thumbnail(name: str, image: Image) -> rp.Layer:
+    data = rp.overview_of(image.data)
+    block = rp.block_for(image.grid.shape)
+    return rp.Layer(name, data, _two([p * block for p in image.grid.pixel_size_nm]))
+
+
+def _crops(done: Finished) -> list[rp.Scene]:
+    """Two test places, one training place, and the most doubtful place of the map."""
+    scenes = []
+    piece = max(done.patches.pieces, key=lambda p: int(p.role_fine("test").sum()))
+    for role, count in (("test", 2), ("train", 1)):
+        for k, box in enumerate(_places(piece, role, count)):
+            words = {"test": "Held out: no network saw the fine scan here.", "train": "Training area, for comparison."}
+            title = f"{'Held-out place' if role == 'test' else 'Training place'} {k + 1}"
+            scenes.append(_crop_scene(done, piece.out_grid.crop(*box), title, words[role], piece))
+    doubtful = _most_doubtful(done)
+    if doubtful is not None:
+        text = "Where most pixels are flagged. No fine scan was recorded here unless a fine layer is shown."
+        scenes.append(_crop_scene(done, doubtful, "Most doubtful place", text, None))
+    return scenes
+
+
+def _places(piece: Piece, role: str, count: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Boxes of CROP_PX with the most pixels of a role; later ones avoid earlier ones."""
+    mask = piece.role_fine(role).astype(np.float32)
+    h, w = mask.shape
+    size = min(CROP_PX, h), min(CROP_PX, w)
+    found = []
+    for _ in range(count):
+        total = np.pad(mask, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+        sums = total[size[0] :, size[1] :] - total[: -size[0], size[1] :] - total[size[0] :, : -size[1]]
+        sums = sums + total[: -size[0], : -size[1]]
+        y, x = (int(v) for v in np.unravel_index(int(sums.argmax()), sums.shape))
+        if sums[y, x] < 0.02 * size[0] * size[1]:
+            break
+        found.append(((y, x), (y + size[0], x + size[1])))
+        mask[y : y + size[0], x : x + size[1]] = 0
+    return found
+
+
+def _most_doubtful(done: Finished) -> Grid | None:
+    """The box of the output with the most flagged coarse pixels, the map's border apart."""
+    flags = np.asarray(done.flags.flags[...])
+    bits = sum(bit for name, (bit, _) in FLAGS.items() if name not in ("border", "saturated"))
+    marked = (flags & bits) != 0
+    ratio = done.enhanced.grid.shape[0] / flags.shape[0]
+    side = max(1, min(round(CROP_PX / ratio), *flags.shape))
+    h, w = (n // side for n in flags.shape)
+    counts = marked[: h * side, : w * side].reshape(h, side, w, side).sum(axis=(1, 3))
+    if counts.max() == 0:
+        return None
+    y, x = np.unravel_index(int(counts.argmax()), counts.shape)
+    grid = done.enhanced.grid
+    start = [round(float(v) * side * n / m) for v, n, m in zip((y, x), grid.shape, flags.shape, strict=True)]
+    start = [max(0, min(s, n - CROP_PX)) for s, n in zip(start, grid.shape, strict=True)]
+    return grid.crop(start, [min(s + CROP_PX, n) for s, n in zip(start, grid.shape, strict=True)])
+
+
+def _crop_scene(done: Finished, grid: Grid, title: str, caption: str, piece: Piece | None) -> rp.Scene:
+    """coarse | bicubic | enhanced | fine on one piece of the output grid."""
+    coarse = _coarse_under(done.lr, grid)
+    bicubic = interpolated(done, grid)
+    layers = [coarse, rp.Layer("bicubic", bicubic), rp.Layer("enhanced", _native(done.enhanced, grid))]
+    if piece is not None:
+        start = np.rint(piece.out_grid.to_index(grid.origin_nm)).astype(int)
+        box = tuple(slice(s, s + n) for s, n in zip(start, grid.shape, strict=True))
+        layers.append(rp.Layer("fine", np.where(piece.weight[box], piece.hr[box], np.nan).astype(np.float32)))
+    return rp.Scene(title, caption, _two(grid.extent_nm), tuple(layers), _two(grid.edge_nm), done.flags)
+
+
+def _coarse_under(lr: Image, grid: Grid) -> rp.Layer:
+    """Raw coarse pixels under a box of the output, with their own grey window (the detector may be another)."""
+    low, high = lr.grid.to_index(grid.edge_nm), lr.grid.to_index(np.add(grid.edge_nm, grid.extent_nm))
+    region = Region.clipped(lr.grid, np.floor(low), np.ceil(high) + 1)
+    part = lr.crop(region)
+    offset = np.asarray(part.grid.edge_nm) - np.asarray(grid.edge_nm)
+    return rp.Layer("coarse", part.array(), _two(part.grid.pixel_size_nm), _two(offset), rp.grey_window([part.array()]))
+
+
+def interpolated(done: Finished, grid: Grid) -> NDArray[np.float32]:
+    """Bicubic interpolation of the coarse map on a piece of the output grid, in the fine scan's grey levels."""
+    from finescan.patches import work_lr
+
+    f, work = done.patches.factor, done.patches.work_grid
+    start = np.rint(done.patches.out_grid.to_index(grid.origin_nm)).astype(int)
+    low = np.clip(start // f - 3, 0, work.shape)
+    high = np.clip(-(-(start + grid.shape) // f) + 3, 0, work.shape)
+    block = work_lr(done.lr, work, low.tolist(), high.tolist()).array()
+    fine = done.contestants["bicubic"].predict(block)
+    a, b = (start - low * f).tolist()
+    return fine[a : a + grid.shape[0], b : b + grid.shape[1]]
+
+
+def _native(image: Image, grid: Grid) -> NDArray[Any]:
+    values = on_grid(image, grid)
+    return values.astype(image.dtype) if np.isfinite(values).all() else values
+
+
+def _registration(pair: Pair) -> rp.RegistrationPicture:
+    """Coarse brought onto the fine scan (at a pitch of about 800 px), the fine scan, and their checkerboard."""
+    thin = max(1, max(pair.hr.grid.shape) // 800)
+    grid = pair.hr.grid.coarsen(thin)
+    hr = resampling.resample(pair.hr, onto=grid).data
+    lr = resampling.resample(pair.lr, onto=grid, through=pair.lr_from_hr).data
+    both = np.isfinite(lr) & np.isfinite(hr)
+    gain, offset = np.polyfit(lr[both].astype(float), hr[both].astype(float), 1) if both.sum() > 16 else (1.0, 0.0)
+    mapped = (gain * lr + offset).astype(np.float32)
+    layers = (
+        rp.Layer("coarse on the fine grid", mapped),
+        rp.Layer("fine", hr),
+        rp.Layer("checkerboard", rp.checkerboard(mapped, hr)),
+    )
+    caption = "Structures must run through the checkerboard without a step; coarse grey levels are mapped linearly."
+    scene = rp.Scene("Coarse and fine in one frame", caption, _two(grid.extent_nm), layers)
+    method = pair.residual.method
+    facts = tuple((k.replace("_", " "), _text(v)) for k, v in method.items())
+    return rp.RegistrationPicture(pair.hr.name, pair.verdict.value, pair.reasons, pair.residual, scene, facts)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _learning(training: Mapping[str, Any]) -> tuple[rp.Plot, ...]:
+    history: Sequence[Mapping[str, Any]] = training.get("history", [])
+    members = sorted({h.get("member", 0) for h in history})
+    if not history:
+        return ()
+    series = []
+    for m in members:
+        rows = [h for h in history if h.get("member", 0) == m]
+        series.append(rp.Series(f"network {m + 1}", [h["step"] for h in rows], [h["stop_psnr"] for h in rows]))
+    last = max(h["step"] for h in history)
+    for name in ("bicubic", "ridge"):
+        level = training["stop_psnr"][name]
+        series.append(rp.Series(name, [0, last], [level, level], reference=True))
+    note = "Measured on the stop blocks; the best point of each network is kept."
+    return (rp.Plot("Learning", "step", "PSNR, dB", tuple(series), note),)
+
+
+def _histograms(done: Finished) -> tuple[rp.Plot, ...]:
+    step = max(1, int(np.sqrt(done.enhanced.grid.size / 4e6)))
+    arrays = {
+        "enhanced": np.asarray(done.enhanced.data[::step, ::step]),
+        "fine scan": done.pairs[0].hr.array(),
+        "coarse": done.lr.array(),
+    }
+    note = "Enhanced and fine scan share grey levels; the coarse scan may have others."
+    return (rp.Plot("Grey levels", "grey level", "share, %", rp.histogram_series(arrays), note),)
+
+
+def _spectra(report: TrustReport) -> tuple[rp.Plot, ...]:
+    curves = report.curves
+    if "frequency_per_nm" not in curves:
+        return ()
+    x = [1000 * v for v in curves["frequency_per_nm"]]
+
+    def series(table: Mapping[str, Sequence[float]]) -> tuple[rp.Series, ...]:
+        return tuple(rp.Series(n, x, y, reference=n == "bicubic") for n, y in table.items() if len(y) == len(x))
+
+    return (
+        rp.Plot(
+            "Power spectrum", "cycles per µm", "power", series(curves["spectrum"]), "On the test blocks.", log_y=True
+        ),
+        rp.Plot("Fourier ring correlation with the fine scan", "cycles per µm", "correlation", series(curves["frc"])),
+    )
+
+
+def _tables(report: TrustReport, method: str) -> list[rp.MetricTable]:
+    columns = tuple(
+        rp.Column(m.replace("_", "-").upper(), "dB" if m == "psnr" else "", "higher" if m != "rmse" else "lower")
+        for m in METRICS_SHOWN
+    )
+    n = report.facts["n_blocks"]
+    tables = []
+    for kind, words in (("raw", "grey levels as they are"), ("matched", "after one global gain and offset fit")):
+        rows = {}
+        for name, scores in report.scores.items():
+            picked = [scores[m] for m in METRICS_SHOWN]
+            rows[name] = [
+                rp.Score(s.raw, s.raw_error) if kind == "raw" else rp.Score(s.matched, s.matched_error) for s in picked
+            ]
+        caption = f"Mean ± standard error over {n} held-out blocks; {words}."
+        tables.append(rp.MetricTable(f"Scores, {kind}", caption, columns, rows, chosen="enhanced"))
+    if report.subsets:
+        tables.append(_subset_table(report, method))
+    return tables
+
+
+def _subset_table(report: TrustReport, method: str) -> rp.MetricTable:
+    names = list(report.subsets)
+    columns = tuple(rp.Column(f"PSNR, {n}", "dB", "higher") for n in names)
+    rows = {
+        who: [rp.Score(report.subsets[n]["psnr"][who]) if who in report.subsets[n]["psnr"] else None for n in names]
+        for who in report.scores
+    }
+    caption = f"The same pixels apart: edges, and the brightest and darkest 5 %. The result was made by {method}."
+    return rp.MetricTable("Edges and extremes", caption, columns, rows, chosen="enhanced")
+
+
+def corners(grid: Grid) -> NDArray[np.float64]:
+    """Outer corners of a grid (4, 2), nm."""
+    h, w = grid.shape
+    return grid.to_nm(np.array([[-0.5, -0.5], [-0.5, w - 0.5], [h - 0.5, -0.5], [h - 0.5, w - 0.5]]))
+
+
+def _two(values: Any) -> tuple[float, float]:
+    a, b = (float(v) for v in values)
+    return a, b

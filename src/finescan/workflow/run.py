@@ -1,0 +1,396 @@
+"""run(): the whole way from two files to a report, step by step, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import finescan
+from finescan import io, trust
+from finescan.enhancement import EnhanceConfig, enhance
+from finescan.errors import RegistrationRefused
+from finescan.models import Model, load_model, save_model
+from finescan.patches import PatchSet, SplitConfig, make_patches
+from finescan.registration import load_pair, register_all, save_pair
+from finescan.registration.prior import prior_from_headers
+from finescan.reporting import write_report
+from finescan.training import fit_contestants, train
+from finescan.trust import TrustReport
+from finescan.values import Grid, Image, Pair, TrustMap, Verdict
+from finescan.workflow import judging, page
+from finescan.workflow.folder import RunFolder, key_of, require_space, write_json
+from finescan.workflow.plan import Plan
+from finescan.workflow.reading import Outcome, Reading, as_paths
+from finescan.workflow.verbs import pair_facts, pair_name, pair_text, train_config
+
+Progress = Callable[[float, float, str], None]
+LARGE_PX = 1 << 26  # output pixels from which the zarr store is kept beside the TIFF
+LARGER_PAIR_PX = 4 << 20  # fine pixels of overlap from which the stronger network pays on a GPU
+FLAGS_FILE, TIFF_FILE, ZARR_FILE = "flags.tif", "enhanced.tif", "enhanced.ome.zarr"
+
+
+@dataclass
+class Job:
+    """The state of one run: its folder, plan and what has been made so far."""
+
+    folder: RunFolder
+    plan: Plan
+    reading: Reading
+    progress: Progress
+    key: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def step(self, name: str, choices: Sequence[str] = ()) -> str:
+        """Key of a step: everything before it, and the choices it reads."""
+        self.key = key_of(self.key, name, self.plan.part(choices))
+        return self.key
+
+    def save_plan(self) -> None:
+        """Write plan.yaml as far as it is known."""
+        self.plan.save(self.folder.path / "plan.yaml")
+
+
+def run(
+    coarse: str | Path,
+    fine: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    reading: Reading | None = None,
+    choices: Mapping[str, Any] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Two (or more) files to an enhanced map, its judgement and a report; continues where it stopped.
+
+    Parameters
+    ----------
+    coarse, fine : paths of the coarse scan and of one or several fine scans.
+    out : run folder. One that holds another run is refused unless ``overwrite``.
+    reading : pixel sizes and channels that the files do not state.
+    choices : entries of plan.yaml to set, by name (see ``finescan.workflow.plan.CHOICES``).
+    force : go on although the registration is doubtful (never when a scan was not found).
+    overwrite : replace another run in ``out``.
+    progress : called as ``progress(done, total, message)``.
+
+    Returns
+    -------
+    Outcome with ``facts``: folder, verdict, sentence, scores, flags, notes.
+
+    Raises
+    ------
+    InputError, RegistrationRefused, TrainingStopped, OutputError: one sentence each; what was finished is kept.
+    """
+    done = complete(coarse, fine, out, reading, choices, force, overwrite, progress)
+    return Outcome(dict(done.facts), page.summary(done.facts))
+
+
+def complete(
+    coarse: str | Path,
+    fine: str | Path | Sequence[str | Path],
+    out: str | Path,
+    reading: Reading | None = None,
+    choices: Mapping[str, Any] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> page.Finished:
+    """As :func:`run`; returns everything that was made, for those who go on with it."""
+    began = time.perf_counter()
+    job = _open(Path(out), Path(coarse), as_paths(fine), reading or Reading(), choices or {}, overwrite, progress)
+    lr, hrs = _read(job, Path(coarse), as_paths(fine))
+    pairs = _register(job, lr, hrs, force)
+    patches = _patches(job, pairs)
+    model = _learn(job, patches)
+    contestants: dict[str, Model] = fit_contestants(patches)
+    before = key_of(job.key, "fallback")
+    fallen = job.folder.is_done("fallback", before)
+    method = "bicubic" if fallen else _method(job, model)
+    enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, method)
+    report = _judge(job, patches, contestants, model, enhanced, method)
+    if report.verdict == "worse" and method != "bicubic" and job.plan.values["result.method"] == "auto":
+        job.folder.finish("fallback", before, instead_of=method)
+        fallen, method = True, "bicubic"
+        enhanced, flags = _enhance(job, lr, contestants[method], patches, method)
+        report = _judge(job, patches, contestants, model, enhanced, method)
+    if fallen:
+        job.notes.append(
+            f"On the test blocks {job.folder.facts('fallback')['instead_of']} was worse than bicubic interpolation, so "
+            "the result is the interpolation."
+        )
+    job.notes += model.card.training.get("notes", [])
+    facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
+    facts["second_opinions"] = _second_opinions(job, pairs, patches, enhanced)
+    write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
+    job.progress(0, 1, "report")
+    job.save_plan()
+    finished = page.Finished(lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, facts)
+    write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
+    job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
+    return finished
+
+
+def _open(
+    out: Path,
+    coarse: Path,
+    fines: Sequence[Path],
+    reading: Reading,
+    choices: Mapping[str, Any],
+    overwrite: bool,
+    progress: Progress | None,
+) -> Job:
+    inputs = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
+    inputs["reading"] = {"channel": reading.channel, "frame": reading.frame}
+    folder = RunFolder(out, inputs, overwrite=overwrite)
+    written = out / "plan.yaml"
+    plan = Plan.load(written) if written.exists() else Plan()
+    plan.inputs = {"coarse": {**inputs["coarse"], "path": str(coarse)}, "fine": []}
+    plan.inputs["fine"] = [{**f, "path": str(p)} for f, p in zip(inputs["fine"], fines, strict=True)]
+    for name, value in choices.items():
+        plan.force(name, value, "Asked for when the run was started.")
+    folder.log("start", finescan=finescan.__version__, inputs=inputs, choices=dict(choices))
+    return Job(folder, plan, reading, progress or (lambda done, total, message: None), key_of(inputs))
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"name": path.name, "sha256": io.fingerprint(path)}
+
+
+def _read(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Image]]:
+    """Read and check all files; the plan's pixel sizes win over the files'."""
+    job.progress(0, 1, "reading")
+    planned = job.plan.values.get
+    reading = job.reading
+    if size := planned("coarse.pixel_size_nm"):
+        reading = replace(reading, pixel_size_nm=reading.pixel_size_nm or tuple(size))
+    lr = reading.coarse(coarse)
+    hrs = []
+    for path, size in zip(fines, planned("fine.pixel_size_nm") or [None] * len(fines), strict=True):
+        asked = reading.fine_pixel_size_nm or (tuple(size) if size else None)
+        hrs.append(replace(reading, fine_pixel_size_nm=asked).fine(path))
+    for hr in hrs:
+        io.require_pair(lr, hr)
+        job.notes += [p for p in io.problems(lr, hr) if p not in job.notes]
+    _state_sizes(job, lr, hrs)
+    for image in (lr, *hrs):
+        if image.acquisition.header:
+            name = f"header-{pair_name(0, image)[3:]}.txt"
+            (job.folder.path / name).write_text(image.acquisition.header, encoding="utf-8", errors="replace")
+    job.step("read", ("coarse.pixel_size_nm", "fine.pixel_size_nm"))
+    job.progress(1, 1, "reading")
+    return lr, hrs
+
+
+def _state_sizes(job: Job, lr: Image, hrs: Sequence[Image]) -> None:
+    source = lr.acquisition.pixel_size_from or "the file"
+    job.plan.choose("coarse.pixel_size_nm", lr.grid.pixel_size_nm, f"From {source} of {lr.name}.")
+    sizes = {k: list(hr.grid.pixel_size_nm) for k, hr in enumerate(hrs)}
+    why = "; ".join(
+        f"{k}: from {hr.acquisition.pixel_size_from or 'the file'} of {hr.name}" for k, hr in enumerate(hrs)
+    )
+    job.plan.choose("fine.pixel_size_nm", sizes, why + ".")
+    finest = min((hr.grid.pixel_size_nm for hr in hrs), key=lambda s: float(np.prod(s)))
+    job.plan.choose("target.pixel_size_nm", finest, "That of the finest scan.")
+    out = _out_grid(lr, job.plan)
+    large = out.size >= LARGE_PX
+    job.plan.choose("result.tiff", True, "Opens everywhere, with the right scale bar in Fiji.")
+    job.plan.choose(
+        "result.zarr",
+        large,
+        "Kept because the map is large: viewers read it piece by piece." if large else "Small map.",
+    )
+    depth = max(hr.dtype.itemsize for hr in hrs)
+    require_space(job.folder.path, 2.6 * out.size * depth + 2e8)
+
+
+def _out_grid(lr: Image, plan: Plan) -> Grid:
+    target = plan.values["target.pixel_size_nm"]
+    return lr.grid.refine([a / b for a, b in zip(lr.grid.pixel_size_nm, target, strict=True)])
+
+
+def _register(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pair]:
+    plan, folder = job.plan, job.folder.path / "pair"
+    plan.choose("register.ratio_error", [0.15, 0.15], "Stage tilt foreshortens one axis by up to this.")
+    plan.choose("register.rotation_deg", 5.0, "Scan rotation and remounting stay within this.")
+    plan.choose("register.landmarks", None, "None were needed; give them when a scan is not found.")
+    key = job.step("register", ("register.ratio_error", "register.rotation_deg", "register.landmarks"))
+    if job.folder.is_done("register", key):
+        pairs = [load_pair(folder / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
+    else:
+        limits = {
+            "ratio_error": tuple(plan.values["register.ratio_error"]),
+            "rotation_deg": float(plan.values["register.rotation_deg"]),
+        }
+        priors = [replace(prior_from_headers(lr, hr), **limits) for hr in hrs]
+        marks = plan.values["register.landmarks"]
+        pairs = register_all(lr, hrs, priors=priors, landmarks=marks, progress=job.progress)
+        for k, pair in enumerate(pairs):
+            save_pair(pair, folder / pair_name(k, pair.hr))
+        job.folder.finish("register", key, pairs=[pair_facts(p)["verdict"] for p in pairs])
+        job.folder.log("registered", pairs=[pair_facts(p) for p in pairs])
+    return _usable(job, pairs, force)
+
+
+def _usable(job: Job, pairs: Sequence[Pair], force: bool) -> list[Pair]:
+    """Pairs to go on with; the others become notes. RegistrationRefused when none is left."""
+    good = [p for p in pairs if p.verdict is Verdict.FOUND or (force and p.verdict is Verdict.DOUBTFUL)]
+    for pair in pairs:
+        if pair not in good:
+            job.notes.append(f"{pair.hr.name} was left out: {pair.verdict.value} ({' '.join(pair.reasons)})")
+        elif pair.verdict is Verdict.DOUBTFUL:
+            job.notes.append(
+                f"The registration of {pair.hr.name} is doubtful; --force went on: {' '.join(pair.reasons)}"
+            )
+    if not good:
+        job.save_plan()
+        doubtful = any(p.verdict is Verdict.DOUBTFUL for p in pairs)
+        advice = "Pass landmarks with --landmarks, or record a larger fine scan"
+        advice += ", or pass --force to go on all the same." if doubtful else "."
+        raise RegistrationRefused("\n".join([*(pair_text(p) for p in pairs), advice]))
+    return good
+
+
+def _patches(job: Job, pairs: Sequence[Pair]) -> PatchSet:
+    plan = job.plan
+    plan.choose(
+        "split.kind",
+        "auto",
+        "One whole fine scan judges when several have the same pixel size; else blocks of the scan.",
+    )
+    plan.choose("split.guard_lr_px", 12, "More than the network's reach, so that nothing of the test area is seen.")
+    job.progress(0, 1, "laying out training data")
+    patches = make_patches(
+        pairs,
+        config=SplitConfig(kind=plan.values["split.kind"], guard_lr_px=plan.values["split.guard_lr_px"]),
+        target_pixel_size_nm=tuple(plan.values["target.pixel_size_nm"]),
+    )
+    ratio = " × ".join(f"{r:.3f}" for r in patches.sr_factor)
+    plan.force("target.factor", patches.factor, f"The ratio is {ratio}; the network reads whole multiples.")
+    job.step("patches", ("split.kind", "split.guard_lr_px", "target.pixel_size_nm"))
+    job.progress(1, 1, "laying out training data")
+    return patches
+
+
+def _learn(job: Job, patches: PatchSet) -> Model:
+    plan = job.plan
+    area = sum(int(p.weight.sum()) for p in patches.pieces)
+    strong = area > LARGER_PAIR_PX and _has_gpu()
+    why = (
+        f"{area / 1e6:.1f} million pixels of overlap and a GPU: the stronger network pays."
+        if strong
+        else f"{area / 1e6:.1f} million pixels of overlap: a small network learns all there is, in seconds."
+    )
+    plan.choose("train.architecture", "strong" if strong else "fast", why)
+    plan.choose("train.minutes", 1.0, "The whole gain is there after half a minute; longer training only overfits.")
+    plan.choose("train.members", 3, "Spare time goes to more networks, whose mean is better than any of them.")
+    plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
+    names = ("train.architecture", "train.minutes", "train.members", "train.seed")
+    key, folder = job.step("train", names), job.folder.path / "model"
+    job.save_plan()
+    if job.folder.is_done("train", key):
+        return load_model(folder)
+    config = train_config({n.split(".")[1]: plan.values[n] for n in names})
+    model = train(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
+    save_model(model, folder)
+    job.folder.finish("train", key)
+    job.folder.log("trained", **{k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "chosen")})
+    return model
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _method(job: Job, model: Model) -> str:
+    asked = job.plan.choose("result.method", "auto", "The best contestant on the stop blocks makes the result.")
+    return str(model.card.training["chosen"]) if asked == "auto" else str(asked)
+
+
+def _enhance(job: Job, lr: Image, model: Model, patches: PatchSet, method: str) -> tuple[Image, TrustMap]:
+    """The whole map, its flags, and the files of both; continues block by block."""
+    plan, path = job.plan, job.folder.path
+    dtype = plan.choose("result.dtype", patches.hr_dtype, "That of the fine scan, so that grey levels mean the same.")
+    key = key_of(job.key, plan.part(("result.dtype", "result.tiff", "result.zarr")), method)
+    if not job.folder.is_done("enhance", key):
+        rails = trust.saturation_levels(lr.array()) if lr.grid.size < LARGE_PX else (None, None)
+        config = EnhanceConfig(dtype=dtype, saturation=rails)
+        work = path / f"work-{key}"
+        result = enhance(model, lr, folder=work, config=config, progress=job.progress)
+        job.progress(0, 1, "checking against the coarse scan")
+        check = judging.yardstick(patches, lr)
+        flags = judging.mark_inconsistent(result.image, lr, result.trust, check)
+        _publish(job, result.image, flags, work)
+        facts = {"method": method, "flags": flags.shares(), "notes": list(result.notes), "yardstick": vars(check)}
+        job.folder.finish("enhance", key, **facts)
+        job.folder.log("enhanced", seconds=result.seconds, **facts)
+    facts = job.folder.facts("enhance")
+    job.notes += [n for n in facts["notes"] if n not in job.notes]
+    stored = ZARR_FILE if (path / ZARR_FILE).exists() else TIFF_FILE
+    image, flag_image = io.read(path / stored), io.read(path / FLAGS_FILE)
+    return image.with_data(image.data, _out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)
+
+
+def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
+    """Write the files a user opens, then drop the work in progress."""
+    import shutil
+
+    path = job.folder.path
+    job.progress(0, 1, "writing the enhanced map")
+    if job.plan.values["result.tiff"]:
+        io.write(path / TIFF_FILE, image, overwrite=True)
+    if job.plan.values["result.zarr"] or not job.plan.values["result.tiff"]:
+        io.write(path / ZARR_FILE, image, overwrite=True)
+    io.write(path / FLAGS_FILE, Image(flags.flags, flags.grid, FLAGS_FILE), overwrite=True)
+    shutil.rmtree(work, ignore_errors=True)
+    job.progress(1, 1, "writing the enhanced map")
+
+
+def _judge(
+    job: Job, patches: PatchSet, contestants: Mapping[str, Model], model: Model, enhanced: Image, method: str
+) -> TrustReport:
+    job.progress(0, 1, "judging on held-out fine scan")
+    grey = patches.hr_grey
+    models = {**contestants, model.card.architecture: model}
+    held = judging.held_out(patches, models, enhanced, name="enhanced")
+    report = judging.judge(held, data_range=grey.high - grey.low, candidate="enhanced")
+    job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
+    job.progress(1, 1, "judging on held-out fine scan")
+    return report
+
+
+def _second_opinions(job: Job, pairs: Sequence[Pair], patches: PatchSet, enhanced: Image) -> list[dict[str, Any]]:
+    grey = patches.hr_grey
+    trainers = [p for p in pairs if p.hr.name not in patches.judges]
+    found = []
+    for pair in pairs:
+        if pair.hr.name in patches.judges:
+            opinion = judging.second_opinion(enhanced, pair, trainers, data_range=grey.high - grey.low)
+            found += [opinion] if opinion else []
+    return found
+
+
+def _facts(
+    job: Job, report: TrustReport, pairs: Sequence[Pair], model: Model, flags: TrustMap, method: str, seconds: float
+) -> dict[str, Any]:
+    scores = {n: {m: s.raw for m, s in row.items()} for n, row in report.scores.items()}
+    return {
+        "folder": str(job.folder.path),
+        "verdict": report.verdict,
+        "sentence": report.sentence,
+        "method": method,
+        "scores": scores,
+        "registration": [pair_facts(p) for p in pairs],
+        "flags": flags.shares(),
+        "yardstick": job.folder.facts("enhance").get("yardstick"),
+        "training": {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "chosen", "members")},
+        "notes": list(dict.fromkeys(job.notes)),
+        "seconds": seconds,
+        "finescan": finescan.__version__,
+    }

@@ -13,6 +13,7 @@ from PIL import ImageDraw, ImageFont
 from finescan.reporting.figures import nice
 from finescan.reporting.pictures import grey_window, to_levels
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 GAP_PX, TITLE_PX = 6, 22
 
 
@@ -43,13 +44,10 @@ def write_strip(
     return path
 
 
-def _scale_bar(draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont, width: int, bottom: int, nm: float) -> None:
+def _scale_bar(draw: ImageDraw.ImageDraw, font: Font, width: int, bottom: int, nm: float) -> None:
     length = nice(width * nm / 5)
     text = f"{length:g} nm" if length < 1000 else f"{length / 1000:g} µm"
     right = 10 + round(length / nm)
     draw.rectangle((4, bottom - 32, max(right, 10 + 8 * len(text)) + 6, bottom - 4), fill=0)
     draw.rectangle((10, bottom - 10, right, bottom - 7), fill=255)
     draw.text((10, bottom - 30), text, fill=255, font=font)
-
-
-__all__ = ["write_strip"]

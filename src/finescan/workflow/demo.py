@@ -78,7 +78,7 @@ def against_truth(done: page.Finished, job: Simulated) -> dict[str, dict[str, fl
     images["enhanced"] = done.enhanced.array()
     return {
         name: {
-            m: METRICS[m].compute(np.asarray(image, np.float64), truth, data_range=data_range, mask=mask)
+            m: METRICS[m](np.asarray(image, np.float64), truth, data_range=data_range, mask=mask)
             for m in ("psnr", "ssim")
         }
         for name, image in images.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,4 @@ def _tiles(grid: Grid) -> list[Region]:
             f"The compared area is {h} x {w} px, but at least {SMALLEST_PX} px are needed along each side."
         )
     rows, columns = (np.linspace(0, n, TILES + 1).astype(int).tolist() for n in (h, w))
-    return [
-        Region(grid, (a, c), (b, d))
-        for a, b in zip(rows, rows[1:], strict=False)
-        for c, d in zip(columns, columns[1:], strict=False)
-    ]
+    return [Region(grid, (a, c), (b, d)) for a, b in itertools.pairwise(rows) for c, d in itertools.pairwise(columns)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from finescan import resampling
 from finescan.models import Model
 from finescan.patches import PatchSet, Piece
 from finescan.trust import TrustReport
-from finescan.values import FLAGS, Grid, Image, Pair, Region, TrustMap
+from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow.judging import on_grid
 from finescan.workflow.plan import Plan
 
@@ -104,7 +104,7 @@ def _overview(done: Finished) -> rp.Scene:
     for k, region in enumerate(done.patches.regions("test")):
         (y0, x0), (y1, x1) = (np.asarray(e) - edge for e in region.edges_nm)
         boxes.append(rp.Box(f"test {k + 1}", y0, x0, y1, x1, "held-out"))
-    layers = [_thumbnail("coarse", done.lr), _thumbnail("enhanced", done.enhanced)]
+    layers = [rp.overview_layer("coarse", done.lr), rp.overview_layer("enhanced", done.enhanced)]
     return rp.Scene(
         "The whole map",
         "Coarse and enhanced, reduced for display. Boxes: fine scans, and the held-out blocks the verdict rests on.",
@@ -116,12 +116,6 @@ def _overview(done: Finished) -> rp.Scene:
         mode="swipe",
         lossless=False,
     )
-
-
-def _thumbnail(name: str, image: Image) -> rp.Layer:
-    data = rp.overview_of(image.data)
-    block = rp.block_for(image.grid.shape)
-    return rp.Layer(name, data, _two([p * block for p in image.grid.pixel_size_nm]))
 
 
 def _crops(done: Finished) -> list[rp.Scene]:
@@ -178,7 +172,9 @@ def _most_doubtful(done: Finished) -> Grid | None:
 
 def _crop_scene(done: Finished, grid: Grid, title: str, caption: str, piece: Piece | None) -> rp.Scene:
     """coarse | bicubic | enhanced | fine on one piece of the output grid."""
-    coarse = _coarse_under(done.lr, grid)
+    coarse = rp.crop_layer("coarse", done.lr, grid.edge_nm, grid.extent_nm)
+    # the coarse scan has grey levels of its own (another detector, another gain)
+    coarse = replace(coarse, window=rp.grey_window([coarse.data]))
     bicubic = interpolated(done, grid)
     layers = [coarse, rp.Layer("bicubic", bicubic), rp.Layer("enhanced", _native(done.enhanced, grid))]
     if piece is not None:
@@ -186,15 +182,6 @@ def _crop_scene(done: Finished, grid: Grid, title: str, caption: str, piece: Pie
         box = tuple(slice(s, s + n) for s, n in zip(start, grid.shape, strict=True))
         layers.append(rp.Layer("fine", np.where(piece.weight[box], piece.hr[box], np.nan).astype(np.float32)))
     return rp.Scene(title, caption, _two(grid.extent_nm), tuple(layers), _two(grid.edge_nm), done.flags)
-
-
-def _coarse_under(lr: Image, grid: Grid) -> rp.Layer:
-    """Raw coarse pixels under a box of the output, with their own grey window (the detector may be another)."""
-    low, high = lr.grid.to_index(grid.edge_nm), lr.grid.to_index(np.add(grid.edge_nm, grid.extent_nm))
-    region = Region.clipped(lr.grid, np.floor(low), np.ceil(high) + 1)
-    part = lr.crop(region)
-    offset = np.asarray(part.grid.edge_nm) - np.asarray(grid.edge_nm)
-    return rp.Layer("coarse", part.array(), _two(part.grid.pixel_size_nm), _two(offset), rp.grey_window([part.array()]))
 
 
 def interpolated(done: Finished, grid: Grid) -> NDArray[np.float32]:

@@ -144,7 +144,7 @@ def _open(
     overwrite: bool,
     progress: Progress | None,
 ) -> Job:
-    inputs = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
+    inputs: dict[str, Any] = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
     inputs["reading"] = {"channel": reading.channel, "frame": reading.frame}
     folder = RunFolder(out, inputs, overwrite=overwrite)
     written = out / "plan.yaml"
@@ -222,11 +222,9 @@ def _register(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pa
     if job.folder.is_done("register", key):
         pairs = [load_pair(folder / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
     else:
-        limits = {
-            "ratio_error": tuple(plan.values["register.ratio_error"]),
-            "rotation_deg": float(plan.values["register.rotation_deg"]),
-        }
-        priors = [replace(prior_from_headers(lr, hr), **limits) for hr in hrs]
+        ratio_error = tuple(float(v) for v in plan.values["register.ratio_error"])
+        turn = float(plan.values["register.rotation_deg"])
+        priors = [replace(prior_from_headers(lr, hr), ratio_error=ratio_error, rotation_deg=turn) for hr in hrs]
         marks = plan.values["register.landmarks"]
         pairs = register_all(lr, hrs, priors=priors, landmarks=marks, progress=job.progress)
         for k, pair in enumerate(pairs):

@@ -24,7 +24,7 @@ SMOOTH_PX = 1.0  # sigma of the local average of the residual, coarse pixels
 WIDEST_PX = 2.5  # blur widths are looked for up to this sigma, coarse pixels
 QUANTILE = 0.999  # of the yardstick's residuals …
 MARGIN = 1.25  # … times this is the threshold,
-LEAST = 4.0  # and at least this many standard deviations of the yardstick's residual
+LEAST, MOST = 4.0, 8.0  # but not outside these many (robust) standard deviations of them
 _TRUNCATE = 4.0
 _ENOUGH = 64  # coarse pixels
 _BAND_PIXELS = 1 << 24
@@ -174,18 +174,33 @@ def calibrate(
     cut = np.asarray((fine.data <= dark) | (fine.data >= bright), np.float32)
     if cut.any():
         usable &= ~(degrade(fine.with_data(cut), recorded.grid, psf_sigma_px=1.0) > _CUT_SHARE)
-    sigma, gain, offset, _ = fit_psf_sigma(fine, recorded, mask=usable)
-    predicted = gain * degrade(fine, recorded.grid, psf_sigma_px=sigma) + offset
-    difference = np.where(usable, predicted - np.asarray(recorded.data, np.float64), np.nan)
+    for _ in range(2):  # the second time without the places where the specimen itself has changed
+        sigma, gain, offset, _ = fit_psf_sigma(fine, recorded, mask=usable)
+        predicted = gain * degrade(fine, recorded.grid, psf_sigma_px=sigma) + offset
+        difference = np.where(usable, predicted - values.astype(np.float64), np.nan)
+        noise, threshold = _yardstick(difference)
+        changed = np.abs(_local_mean(difference)) > threshold * noise
+        trial, usable = usable & np.isfinite(difference), usable & ~changed
+    kept, grey = difference[trial & ~changed], values[trial & ~changed]
+    explained = max(0.0, 1 - float(np.mean(kept**2) / np.var(grey, dtype=np.float64))) if np.ptp(grey) else 0.0
+    ends = sorted((gain * dark + offset, gain * bright + offset))
+    limits = max(low, ends[0]), min(high, ends[1])
+    return Consistency(sigma, gain, offset, noise, threshold, explained, limits)
+
+
+def _yardstick(difference: NDArray[np.float64]) -> tuple[float, float]:
+    """Noise of single pixels (grey levels), and the largest ordinary local average in that unit.
+
+    Quantiles follow the true distribution where the fit is good; robust limits keep a changed or badly registered
+    place from declaring itself ordinary.
+    """
     kept = difference[np.isfinite(difference)]
     noise = _robust_std(kept) or float(kept.std()) or 1.0
-    smooth = _local_mean(difference) / noise
-    smooth = np.abs(smooth[np.isfinite(smooth)])
-    threshold = max(MARGIN * float(np.quantile(smooth, QUANTILE)), LEAST * 1.4826 * float(np.median(smooth)))
-    spread = float(np.var(np.asarray(recorded.data, np.float64)[np.isfinite(difference)]))
-    explained = max(0.0, 1 - float(np.mean(kept**2)) / spread) if spread > 0 else 0.0
-    ends = sorted((gain * dark + offset, gain * bright + offset))
-    return Consistency(sigma, gain, offset, noise, threshold, explained, (max(low, ends[0]), min(high, ends[1])))
+    smooth = np.abs(_local_mean(difference))
+    smooth = smooth[np.isfinite(smooth)] / noise
+    ordinary = 1.4826 * float(np.median(smooth))
+    threshold = np.clip(MARGIN * np.quantile(smooth, QUANTILE), LEAST * ordinary, MOST * ordinary)
+    return noise, float(threshold)
 
 
 def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

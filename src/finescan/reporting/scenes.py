@@ -43,7 +43,8 @@ class SceneWriter:
         k = len(self._scenes)
         common = grey_window(layer.data for layer in scene.layers)
         pictures = [_encode(layer, common, scene) for layer in scene.layers]
-        flags = None if scene.flags is None else _flags(scene.flags, scene)
+        shown = None if scene.flags is None else _inside(scene.flags, scene)
+        flags = None if shown is None else _flags(shown)
         self._scenes.append(
             {
                 "title": scene.title,
@@ -64,7 +65,7 @@ class SceneWriter:
         return (
             f'<figure class="scene" id="scene-{k}"><figcaption><h3>{escape(scene.title)}</h3>'
             f'<p class="prose">{escape(scene.caption)}</p></figcaption>'
-            f'<div class="stills">{images}</div>{hidden}{_legend(scene)}'
+            f'<div class="stills">{images}</div>{hidden}{_legend(shown and shown[0])}'
             f'<p class="window">{escape(_window_text(scene, common))}</p></figure>'
         )
 
@@ -88,24 +89,32 @@ def _encode(layer: Layer, common: tuple[float, float], scene: Scene) -> tuple[di
     return facts, uri
 
 
-def _flags(trust: TrustMap, scene: Scene) -> tuple[dict[str, Any], str]:
-    """Facts and picture of the flags; only the part inside the scene travels."""
-    grid = trust.grid
-    edge = np.asarray(grid.edge_nm)
-    offset = np.zeros(2) if scene.origin_nm is None else edge - np.asarray(scene.origin_nm)
-    size = np.asarray(grid.pixel_size_nm)
-    start = np.clip(np.floor(-offset / size + 1e-6), 0, np.asarray(grid.shape) - 1).astype(int)
+def _offset(trust: TrustMap, scene: Scene) -> NDArray[np.float64]:
+    """Upper-left edge of the flags, counted from that of the scene, nm."""
+    return np.zeros(2) if scene.origin_nm is None else np.asarray(trust.grid.edge_nm) - np.asarray(scene.origin_nm)
+
+
+def _inside(trust: TrustMap, scene: Scene) -> tuple[TrustMap, NDArray[np.float64]]:
+    """The flags a scene shows (whole flag pixels), and their offset in it."""
+    size, offset = np.asarray(trust.grid.pixel_size_nm), _offset(trust, scene)
+    start = np.clip(np.floor(-offset / size + 1e-6), 0, np.asarray(trust.grid.shape) - 1).astype(int)
     stop = np.ceil((np.asarray(scene.extent_nm) - offset) / size - 1e-6).astype(int)
-    stop = np.clip(stop, start + 1, grid.shape)
-    part: NDArray[np.uint8] = np.asarray(trust.flags[start[0] : stop[0], start[1] : stop[1]])
-    facts = {"pixel": size.tolist(), "offset": (offset + start * size).tolist(), "shape": list(part.shape)}
-    return facts, png_data_uri(np.ascontiguousarray(part))
+    stop = np.clip(stop, start + 1, trust.grid.shape)
+    part = np.ascontiguousarray(trust.flags[start[0] : stop[0], start[1] : stop[1]])
+    return TrustMap(part, trust.grid.crop(start.tolist(), stop.tolist())), offset + start * size
 
 
-def _legend(scene: Scene) -> str:
-    if scene.flags is None:
+def _flags(shown: tuple[TrustMap, NDArray[np.float64]]) -> tuple[dict[str, Any], str]:
+    """Facts and picture of the flags."""
+    trust, offset = shown
+    facts = {"pixel": list(trust.grid.pixel_size_nm), "offset": offset.tolist(), "shape": list(trust.grid.shape)}
+    return facts, png_data_uri(trust.flags)
+
+
+def _legend(trust: TrustMap | None) -> str:
+    if trust is None:
         return ""
-    shares = scene.flags.shares()
+    shares = trust.shares()
     rows = "".join(
         f'<li data-flag="{name}" title="{escape(FLAGS[name][1])}">{name.replace("_", " ")}: {_percent(share)}</li>'
         for name, share in shares.items()
@@ -119,7 +128,7 @@ def _legend(scene: Scene) -> str:
     return (
         f'<ul class="legend" aria-label="Flags shown">{rows or "<li>No pixel is flagged here.</li>"}</ul>'
         f"<details><summary>What the flags mean</summary><div class='scroll'><table>"
-        f"<caption>Share of the flag map, and meaning</caption>"
+        f"<caption>Share of this field of view, and meaning</caption>"
         f"<thead><tr><th scope='col'>flag</th><th scope='col' class='number'>share</th>"
         f"<th scope='col'>meaning</th></tr></thead><tbody>{meanings}</tbody></table></div></details>"
     )

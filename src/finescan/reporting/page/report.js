@@ -54,7 +54,7 @@
   }
 
   async function pixelsOf(image) {
-    await image.decode();
+    if (!image.complete) await new Promise((done) => { image.onload = image.onerror = done; });
     const c = canvas(image.naturalWidth, image.naturalHeight), g = c.getContext("2d", { willReadFrequently: true });
     g.drawImage(image, 0, 0);
     return g.getImageData(0, 0, c.width, c.height).data;
@@ -265,7 +265,7 @@
       return [this.cy + (e.offsetY - c.clientHeight / 2) / s, this.cx + (e.offsetX - c.clientWidth / 2) / s];
     }
     zoomBy(factor, about) {
-      const z = clamp(this.zoom * factor, 0.5, 4 * Math.max(this.finest.w, this.finest.h, 16)), f = z / this.zoom;
+      const z = clamp(this.zoom * factor, Math.min(0.5, this.nativeZoom()), 4 * Math.max(this.finest.w, this.finest.h, 16)), f = z / this.zoom;
       const [y, x] = about || [this.cy, this.cx];
       this.zoom = z;
       this.cy = y + (this.cy - y) / f;
@@ -278,10 +278,8 @@
       this.draw();
     }
     fit() { this.zoom = 1; this.cy = this.height / 2; this.cx = this.width / 2; this.draw(); }
-    native() {
-      const wanted = 1 / (window.devicePixelRatio || 1) / this.finest.pixel[1];
-      this.zoomBy((wanted / this.scale(this.panes[0])));
-    }
+    nativeZoom() { return this.zoom / (this.scale(this.panes[0]) * this.finest.pixel[1] * (window.devicePixelRatio || 1)); }
+    native() { this.zoomBy(this.nativeZoom() / this.zoom); }
     setCurtain(v) { this.curtain = clamp(v, 0, 1); this.slider.value = Math.round(1000 * this.curtain); this.draw(); }
     blink(on) { if (this.blinking !== on) { this.blinking = on; this.draw(); } }
     read(point) {
@@ -305,9 +303,11 @@
     // ---- drawing
     draw() { for (const p of this.panes) this.drawPane(p); }
     drawPane(pane) {
-      const c = pane.canvas, dpr = window.devicePixelRatio || 1, w = c.parentElement.clientWidth;
+      const c = pane.canvas, dpr = window.devicePixelRatio || 1;
+      const widest = `${Math.round(Math.max(240, 0.78 * window.innerHeight) * (this.width / this.height))}px`;
+      pane.box.style.maxWidth = this.slider.style.maxWidth = widest; // the whole field fits on the screen
+      const w = pane.box.clientWidth, h = Math.max(1, Math.round(w * (this.height / this.width)));
       if (!w) return;
-      const h = Math.round(Math.min(w * (this.height / this.width), Math.max(240, 0.75 * window.innerHeight)));
       if (c.style.height !== `${h}px`) c.style.height = `${h}px`;
       if (c.width !== Math.round(w * dpr) || c.height !== Math.round(h * dpr)) { c.width = Math.round(w * dpr); c.height = Math.round(h * dpr); }
       const g = c.getContext("2d"), s = this.scale(pane) * dpr;
@@ -356,7 +356,7 @@
         g.globalAlpha = 1;
       }
     }
-    drawBoxes({ g, s, dpr, x0, y0 }) {
+    drawBoxes({ g, w, s, dpr, x0, y0 }) {
       g.font = `600 ${12 * dpr}px system-ui, "DejaVu Sans", sans-serif`;
       for (const b of this.facts.boxes) {
         const [colour, dash] = BOX_STYLES[b.kind] || BOX_STYLES.crop, r = [x0 + b.x0 * s, y0 + b.y0 * s, (b.x1 - b.x0) * s, (b.y1 - b.y0) * s];
@@ -367,7 +367,8 @@
           g.strokeRect(...r);
         }
         g.setLineDash([]);
-        this.haloText(g, b.label, r[0] + 4 * dpr, r[1] + 15 * dpr, colour, dpr);
+        const x = clamp(r[0] + 4 * dpr, 2 * dpr, Math.max(2 * dpr, w - g.measureText(b.label).width - 4 * dpr));
+        this.haloText(g, b.label, x, r[1] + 15 * dpr, colour, dpr);
       }
     }
     haloText(g, text, x, y, colour, dpr) {
@@ -405,7 +406,7 @@
 
   async function start() {
     const scenes = page.scenes.map((facts, k) => new Scene(document.getElementById(`scene-${k}`), facts));
-    for (const s of scenes) await s.load();
+    await Promise.all(scenes.map((s) => s.load()));
     window.addEventListener("beforeprint", () => scenes.forEach((s) => s.draw()));
     return scenes;
   }

@@ -45,16 +45,18 @@ class Facts:
 
     Parameters
     ----------
-    acquisition : instrument facts; its ``databar_rows`` is the number of rows to cut, not yet cut.
+    acquisition : instrument facts; its ``databar_rows`` were cut before the file was written.
     pixel_size_nm : y, x in nm as the file states them (not yet checked), or None.
     origin_nm : centre of the first pixel, nm, or None.
     doubt : why a pixel size in the file is not used, one sentence, or "".
+    databar_rows : rows at the bottom of the stored picture that hold a data bar.
     """
 
     acquisition: Acquisition = field(default_factory=Acquisition)
     pixel_size_nm: tuple[float, float] | None = None
     origin_nm: tuple[float, float] | None = None
     doubt: str = ""
+    databar_rows: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ Specification: https://ngff.openmicroscopy.org/0.5
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from finescan.errors import OutputError, UnreadableFile
 from finescan.io.facts import Contents, Facts, Picture, unit_nm
+from finescan.io.vendor_general import own_dict
 from finescan.values import Acquisition, Grid
 
 CHUNK = 512
@@ -131,11 +131,7 @@ def finish_ome_zarr(path: str | Path, *, name: str = "", acquisition: Acquisitio
     group.attrs.put(
         {
             "ome": _multiscales(grids, name or path.name),
-            _KEY: {
-                "finished": True,
-                "grid": own["grid"],
-                "acquisition": json.loads(json.dumps((acquisition or Acquisition()).to_dict(), default=str)),
-            },
+            _KEY: {"finished": True, **own_dict(grid, acquisition or Acquisition())},
         }
     )
     return path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,17 @@ BAND_PIXELS = 1 << 23
 def bands(data: Any, rows: int | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
     """First row and pixels of consecutive blocks of whole rows."""
     chunk = getattr(data, "chunks", None)
-    step = rows or max(1, BAND_PIXELS // max(1, data.shape[1]))
+    step = rows or max(1, BAND_PIXELS // max(1, math.prod(data.shape[1:])))
     if rows is None and chunk and isinstance(chunk[0], int):  # decode every stored chunk once only
         step = max(chunk[0], step // chunk[0] * chunk[0])
     for first in range(0, data.shape[0], step):
         yield first, np.asarray(data[first : first + step])
+
+
+def write_bands(stream: BinaryIO, data: Any, dtype: np.dtype[Any]) -> None:
+    """All pixels in C order to an open file, one band in memory at a time."""
+    for _, band in bands(data):
+        stream.write(np.ascontiguousarray(band, dtype).data)
 
 
 def require_usable(data: Any, name: str) -> None:

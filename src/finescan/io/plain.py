@@ -12,7 +12,7 @@ import numpy as np
 
 from finescan.errors import UnreadableFile
 from finescan.io.facts import Contents, Facts, Picture
-from finescan.io.vendor_general import parse_own
+from finescan.io.vendor_general import facts_from, parse_own
 from finescan.values import Acquisition
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -70,10 +70,10 @@ def _sidecar(path: Path) -> Facts:
     if not side.is_file():
         return Facts()
     text = side.read_text("utf-8")
-    found = parse_own(text)
-    if found is not None:
-        return found
-    size: Any = json.loads(text).get("pixel_size_nm")
+    d = json.loads(text)
+    if "grid" in d:
+        return facts_from(d, text)
+    size: Any = d.get("pixel_size_nm")
     y, x = (size, size) if isinstance(size, (int, float)) else (size[-2:] if size else (None, None))
     pixel = None if y is None or x is None else (float(y), float(x))
     return Facts(Acquisition(header=text), pixel)

@@ -99,7 +99,8 @@ def read(
             "damaged or of an unknown kind; copy it again or export it as TIFF."
         ) from e
     size, source, origin = _pixel_size(facts, pixel_size_nm, path.name)
-    acquisition = replace(facts.acquisition, databar_rows=rows, pixel_size_from=source)
+    cut = facts.acquisition.databar_rows + rows
+    acquisition = replace(facts.acquisition, databar_rows=cut, pixel_size_from=source)
     grid = Grid("YX", tuple(int(n) for n in data.shape), size, origin)
     return Image(data, grid, path.name, acquisition, str(path))
 
@@ -127,7 +128,7 @@ def _reader_for(path: Path) -> Callable[[Path], Contents]:
 
 def _databar_rows(facts: Facts, databar: int | None, shape: tuple[int, ...], name: str) -> int:
     if databar is None:
-        return facts.acquisition.databar_rows
+        return facts.databar_rows
     if not 0 <= databar < shape[0]:
         raise InputError(
             f"{name} has {shape[0]} rows, so databar must be 0 to {shape[0] - 1} rows, but {databar} came. Pass 0 to "

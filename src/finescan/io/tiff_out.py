@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.io.pixels import bands
+from finescan.io.pixels import bands, write_bands
 from finescan.io.vendor_general import own_text
 from finescan.values import Image
 
@@ -57,21 +57,23 @@ def _write_classic(path: Path, image: Image) -> None:
     import tifffile
 
     y, x = image.grid.pixel_size_nm
-    out = tifffile.memmap(
-        path,
-        shape=image.grid.shape,
-        dtype=image.dtype.newbyteorder("<"),
-        byteorder="<",
-        photometric="minisblack",
-        description=imagej_description(image),
-        metadata=None,
-        software="finescan",
-        resolution=(_rational(1 / x), _rational(1 / y)),
-        resolutionunit="none",
-    )
-    for first, band in bands(image.data):
-        out[first : first + len(band)] = band
-    out.flush()
+    dtype = image.dtype.newbyteorder("<")
+    with tifffile.TiffWriter(path, byteorder="<") as file:
+        where = file.write(
+            shape=image.grid.shape,
+            dtype=dtype,
+            photometric="minisblack",
+            description=imagej_description(image),
+            metadata=None,
+            software="finescan",
+            resolution=(_rational(1 / x), _rational(1 / y)),
+            resolutionunit="none",
+            returnoffset=True,
+        )
+    # plain writes, not a memory map: a full disk is then an error and not a killed process
+    with path.open("r+b") as stream:
+        stream.seek(cast(tuple[int, int], where)[0])
+        write_bands(stream, image.data, dtype)
 
 
 def _write_big(path: Path, image: Image) -> None:

@@ -22,17 +22,24 @@ DEFAULT_DPI = (1, 72, 75, 90, 96, 100, 120, 144, 150, 180, 192, 200, 240, 250, 2
 # ---------------------------------------------------------------------------------------------- our own
 def own_text(grid: Grid, acquisition: Acquisition) -> str:
     """Our facts as one line of JSON (ASCII), to be put into files."""
-    return _OWN + json.dumps({"grid": grid.to_dict(), "acquisition": acquisition.to_dict()}, default=str)
+    return _OWN + json.dumps(own_dict(grid, acquisition))
+
+
+def own_dict(grid: Grid, acquisition: Acquisition) -> dict[str, Any]:
+    """Our facts as plain JSON values; what JSON does not know becomes text."""
+    return json.loads(json.dumps({"grid": grid.to_dict(), "acquisition": acquisition.to_dict()}, default=str))
 
 
 def parse_own(text: str) -> Facts | None:
     """Inverse of :func:`own_text`, found anywhere in a text on a line of its own."""
     match = re.search(rf"^\s*{_OWN}(\{{.*\}})\s*$", text, re.MULTILINE)
-    if match is None:
-        return None
-    d = json.loads(match[1])
+    return None if match is None else facts_from(json.loads(match[1]), text)
+
+
+def facts_from(d: dict[str, Any], header: str) -> Facts:
+    """Inverse of :func:`own_dict`."""
     grid = Grid.from_dict(d["grid"])
-    acquisition = Acquisition.from_dict({**d["acquisition"], "header": text})
+    acquisition = Acquisition.from_dict({**d["acquisition"], "header": header})
     y, x = grid.pixel_size_nm[-2:]
     return Facts(acquisition, (y, x), (grid.origin_nm[-2], grid.origin_nm[-1]))
 

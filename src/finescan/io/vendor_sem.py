@@ -10,6 +10,7 @@ import json
 import math
 import re
 import struct
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,6 @@ def thermo(tags: Tags) -> Facts | None:
         detector=ini.get("Detectors", {}).get("Name") or None,
         dwell_time_us=scaled(scan.get("Dwelltime") or scan.get("Dwell"), 1e6),
         stage=_thermo_stage({**column, **ini.get("Stage", {})}),
-        databar_rows=bar,
         header=text,
         extra=present(
             beam={"EBeam": "electron", "IBeam": "ion"}.get(beam.get("Beam", "")),
@@ -102,7 +102,7 @@ def thermo(tags: Tags) -> Facts | None:
             model=ini.get("System", {}).get("SystemType"),
         ),
     )
-    return _unless_resized(Facts(acquisition, pixel), (rows - bar, columns), (height, width))
+    return _unless_resized(Facts(acquisition, pixel, databar_rows=bar), (rows - bar, columns), (height, width))
 
 
 def _thermo_stage(d: dict[str, str]) -> StagePose:
@@ -132,7 +132,6 @@ def zeiss(tags: Tags) -> Facts | None:
         detector=said.get("DP_DETECTOR_TYPE") or said.get("DP_DETECTOR_CHANNEL"),
         dwell_time_us=_zeiss_dwell(said, tags.shape[1]),
         stage=StagePose(x, y, z, turn, tilt),
-        databar_rows=tags.bar_of(),
         header=text,
         extra=present(
             voltage_kv=scaled(volts, 1.0 if "kV" in volts else 1e-3),
@@ -144,7 +143,7 @@ def zeiss(tags: Tags) -> Facts | None:
     )
     pixel = _zeiss_pixel(said, lines, tags.shape[1])
     stored = [number(v) for v in said.get("DP_IMAGE_STORE", "").split("*")]
-    facts = Facts(acquisition, _both(pixel, pixel))
+    facts = Facts(acquisition, _both(pixel, pixel), databar_rows=tags.bar_of())
     return _unless_resized(facts, tags.shape, (None, stored[0]))
 
 
@@ -181,7 +180,6 @@ def tescan(tags: Tags) -> Facts | None:
         detector=said.get("Detector") or said.get("Detector0"),
         dwell_time_us=scaled(said.get("DwellTime"), 1e6),
         stage=StagePose(x, y, z, number(said.get("StageRotation", "")), tilt),
-        databar_rows=strip if strip < tags.shape[0] / 2 else 0,
         header=text,
         extra=present(
             voltage_kv=scaled(said.get("HV"), 1e-3),
@@ -192,7 +190,7 @@ def tescan(tags: Tags) -> Facts | None:
             model=said.get("Device"),
         ),
     )
-    return Facts(acquisition, pixel)
+    return Facts(acquisition, pixel, databar_rows=strip if strip < tags.shape[0] / 2 else 0)
 
 
 def _tescan_text(raw: bytes) -> str:
@@ -268,7 +266,6 @@ def jeol_sidecar(text: str, shape: tuple[int, int]) -> Facts:
     acquisition = Acquisition(
         vendor="JEOL",
         detector=said.get("$CM_SIGNAL_NAME") or said.get("$CM_SIGNAL"),
-        databar_rows=strip if strip < rows / 2 else 0,
         header=text,
         extra=present(
             voltage_kv=number(said.get("$CM_ACCEL_VOLT", "")),
@@ -278,7 +275,8 @@ def jeol_sidecar(text: str, shape: tuple[int, int]) -> Facts:
             model=said.get("$CM_INSTRUMENT"),
         ),
     )
-    return _unless_resized(Facts(acquisition, _both(size, size)), shape, (None, width))
+    bar = strip if strip < rows / 2 else 0
+    return _unless_resized(Facts(acquisition, _both(size, size), databar_rows=bar), shape, (None, width))
 
 
 # ---------------------------------------------------------------------------------------------- shared
@@ -309,7 +307,7 @@ def _unless_resized(facts: Facts, shape: tuple[int, int], stated: tuple[float | 
         f"Its header speaks of {size} px (rows x columns) but the picture has {shape[0]} x {shape[1]} px: it was "
         "resized or cropped later, so the pixel size in the header may no longer hold."
     )
-    return Facts(facts.acquisition, None, None, doubt)
+    return replace(facts, pixel_size_nm=None, doubt=doubt)
 
 
 def _mm(text: str) -> float | None:

@@ -15,10 +15,10 @@ import numpy as np
 
 from finescan.errors import InputError, OutputError
 from finescan.io.ome_zarr import SHARD, create_ome_zarr, finish_ome_zarr, open_ome_zarr
-from finescan.io.pixels import bands
+from finescan.io.pixels import write_bands
 from finescan.io.plain import png_with_text
 from finescan.io.tiff_out import write_tiff
-from finescan.io.vendor_general import own_text
+from finescan.io.vendor_general import own_dict, own_text
 from finescan.values import Image
 
 __all__ = ["WRITERS", "create_ome_zarr", "finish_ome_zarr", "open_ome_zarr", "write"]
@@ -53,14 +53,13 @@ def write(path: str | Path, image: Image, *, overwrite: bool = False) -> Path:
 
 # ---------------------------------------------------------------------------------------------- formats
 def _write_npy(path: Path, image: Image) -> None:
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=image.dtype.newbyteorder("="), shape=image.grid.shape)
-    for first, band in bands(image.data):
-        out[first : first + len(band)] = band
-    out.flush()
-    del out
-    facts = own_text(image.grid, image.acquisition).split("=", 1)[1]
-    text = json.dumps({"pixel_size_nm": list(image.grid.pixel_size_nm), **json.loads(facts)}, indent=1)
-    path.with_suffix(".json").write_text(text, "utf-8")
+    dtype = image.dtype.newbyteorder("<")
+    head = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": image.grid.shape}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_2_0(stream, head)
+        write_bands(stream, image.data, dtype)
+    facts = {"pixel_size_nm": list(image.grid.pixel_size_nm), **own_dict(image.grid, image.acquisition)}
+    path.with_suffix(".json").write_text(json.dumps(facts, indent=1), "utf-8")
 
 
 def _write_png(path: Path, image: Image) -> None:

@@ -22,8 +22,8 @@ class EnhanceConfig:
         weights; for networks of unbounded context, which have no exact halo).
     tile : kept coarse pixels per tile and axis; None = chosen from factor, halo and device.
     overlap : coarse pixels that neighbouring tiles share on each side with "smooth"; None = an eighth of a tile.
-    saturation : grey levels of the coarse map that mean "saturated"; None = the upper limit of an integer format
-        if more than 0.01 % of the pixels hold it; () = none.
+    saturation : (low, high) grey levels of the coarse map at or beyond which it is cut off, each may be None;
+        None alone = the upper limit of an integer format if more than 0.01 % of the pixels hold it.
     guard : fall back to interpolation where the coarse map leaves what the network was trained on.
     device : "auto", "cpu" or a torch device.
     threads : torch threads; None = as torch is set.
@@ -34,7 +34,7 @@ class EnhanceConfig:
     blending: str = "exact"
     tile: int | None = None
     overlap: int | None = None
-    saturation: tuple[float, ...] | None = None
+    saturation: tuple[float | None, float | None] | None = None
     guard: bool = True
     device: str = "auto"
     threads: int | None = None

@@ -14,13 +14,13 @@ from scipy import ndimage
 from torch.nn import functional
 
 from finescan.models.layers import Interpolate
+from finescan.patches.grey import AVERAGE_PX
 
-AVERAGE_SIZE = 5  # coarse pixels per axis over which grey levels are averaged before they are judged
 TOLERANCE = 0.02  # of the training range, beyond it
 SATURATED_NEIGHBOURS = 3  # saturated pixels of 3 x 3 that make a saturated place: one alone is a noise peak
 _GROWN, _RAMP = 3, (3, 5)  # pixels around a doubtful one that are pure interpolation; box filters of the ramp
 _REACH = _GROWN + sum(s // 2 for s in _RAMP)
-GUARD_HALO = AVERAGE_SIZE // 2 + _REACH + 1  # + 1: the ramp is interpolated linearly to output pixels
+GUARD_HALO = AVERAGE_PX // 2 + _REACH + 1  # + 1: the ramp is interpolated linearly to output pixels
 
 
 def doubtful(
@@ -42,7 +42,7 @@ def doubtful(
     low, high = low - slack, high + slack
     found = []
     if grey.min() < low or grey.max() > high:  # cheap: an average cannot leave a range its pixels do not leave
-        mean = ndimage.uniform_filter(grey.astype(np.float64), AVERAGE_SIZE, mode="nearest")
+        mean = ndimage.uniform_filter(grey.astype(np.float64), AVERAGE_PX, mode="nearest")
         found.append((mean < low) | (mean > high))
     if missing is not None:
         found.append(missing)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.enhancement.guard import GUARD_HALO, doubt_weight, doubtful
+from finescan.patches.grey import saturated
 from finescan.resampling import sample, spline_coefficients
 from finescan.values import Grid, Image, ModelCard, Tile, flag_bits
 
@@ -24,6 +25,7 @@ SATURATED_SHARE = 1e-4  # of all pixels at the format's limit: more than chance
 _BAND_BYTES = 1 << 24
 
 Box = tuple[tuple[int, int], ...]
+Levels = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,13 @@ class Window:
 
 @dataclass(frozen=True)
 class Survey:
-    """One pass over the coarse map: its hash, and the grey levels that mean saturation."""
+    """One pass over the coarse map: its hash, and the grey levels (low, high) where it is cut off, None for none."""
 
     digest: str
-    saturation: tuple[float, ...]
+    saturation: Levels
 
 
-def survey(lr: Image, saturation: tuple[float, ...] | None) -> Survey:
+def survey(lr: Image, saturation: Levels | None) -> Survey:
     """Hash of all grey levels; saturation detected unless given (the format's limit, held by > 0.01 % of pixels)."""
     digest = hashlib.blake2b(str((lr.grid.to_dict(), lr.dtype.str)).encode(), digest_size=16)
     limit = np.iinfo(lr.dtype).max if lr.dtype.kind in "ui" else None
@@ -67,7 +69,8 @@ def survey(lr: Image, saturation: tuple[float, ...] | None) -> Survey:
         at_limit += int(np.count_nonzero(band == limit)) if limit is not None else 0
         forget(lr.data)
     if saturation is None:
-        saturation = (float(limit),) if limit is not None and at_limit > SATURATED_SHARE * lr.grid.size else ()
+        piled = limit is not None and at_limit > SATURATED_SHARE * lr.grid.size
+        saturation = (None, float(limit) if piled and limit is not None else None)
     return Survey(digest.hexdigest(), saturation)
 
 
@@ -100,7 +103,7 @@ class Source:
     work, out : grid the network reads, and grid of the result.
     card : for the grey levels the network was trained on.
     halo : coarse pixels the network needs around a block.
-    saturation : grey levels that mean "saturated".
+    saturation : lowest and highest grey level the coarse map could record, None for "not reached".
     guard : whether to weigh in interpolation where the network was not trained.
     """
 
@@ -112,7 +115,7 @@ class Source:
         card: ModelCard,
         *,
         halo: int,
-        saturation: tuple[float, ...] = (),
+        saturation: Levels = (None, None),
         guard: bool = True,
     ) -> None:
         self.lr, self.work, self.card = lr, work, card
@@ -133,17 +136,19 @@ class Source:
         raw = np.asarray(self.lr.data[tuple(slice(a, b) for a, b in box)])
         forget(self.lr.data)
         bad = ~np.isfinite(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
-        full = np.isin(raw, self.saturation) if self.saturation else np.zeros(raw.shape, bool)
+        full = saturated(raw, self.saturation)
         grey = filled(raw.astype(np.float64), bad, self.card.lr_grey.mean)
         pick = np.ix_(*(r - lo for r, (lo, _) in zip(rows, inside, strict=True)))
         block = self._on_work(grey, box, inside, order=3)[pick].astype(np.float32)
         weight = None
         if self.guard:
-            distrusted = [self._mask_on_work(k, box, inside, pick) for k in (bad, full)]
-            weight = doubt_weight(doubtful(block, *distrusted, self.card.lr_range))
+            empty, cut_off = (self._mask_on_work(k, box, inside, pick) for k in (bad, full))
+            weight = doubt_weight(doubtful(block, empty, cut_off, self.card.lr_range))
         start, flags = self._flags(tile, box, bad, full, weight)
         edge = (slice(m - 1, -(m - 1) or None),) * block.ndim
-        return Window(tile, block, None if weight is None else weight[edge], self._missing(tile, box, bad), start, flags)
+        return Window(
+            tile, block, None if weight is None else weight[edge], self._missing(tile, box, bad), start, flags
+        )
 
     def under(self, paste: Box) -> tuple[NDArray[np.intp], ...]:
         """Coarse row and column under each row and column of a box of the result."""
@@ -163,14 +168,11 @@ class Source:
             ]
         return tuple((max(0, a), min(n, b)) for (a, b), n in zip(grown, self.lr.grid.shape, strict=True))
 
-    def _on_work(self, grey: NDArray[np.float64], box: Box, inside: Box, order: int) -> NDArray[np.float64]:
+    def _on_work(self, grey: NDArray[np.float64], box: Box, inside: Box, order: int) -> NDArray[np.floating]:
         if self.same:
             return grey[tuple(slice(a - c, b - c) for (a, b), (c, _) in zip(inside, box, strict=True))]
         scale, offset = self.work.step_to(self.lr.grid)
-        axes = [
-            np.arange(a, b) * s + o - c
-            for (a, b), s, o, (c, _) in zip(inside, scale, offset, box, strict=True)
-        ]
+        axes = [np.arange(a, b) * s + o - c for (a, b), s, o, (c, _) in zip(inside, scale, offset, box, strict=True)]
         index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
         coefficients = spline_coefficients(grey, order)
         return sample(coefficients, index, order=order, prefiltered=True, outside=None)
@@ -198,9 +200,7 @@ class Source:
         flags |= full[local] * np.uint8(flag_bits("saturated"))
         if weight is not None:
             touched = weight > 0 if self.same else ndimage.maximum_filter(weight > 0, 3)
-            at = [
-                o[a:b] - keep[0] + self.margin for o, (a, b), keep in zip(self._owner, own, tile.keep, strict=True)
-            ]
+            at = [o[a:b] - keep[0] + self.margin for o, (a, b), keep in zip(self._owner, own, tile.keep, strict=True)]
             flags |= touched[np.ix_(*at)] * np.uint8(flag_bits("untrained"))
         for axis, ((a, b), n, h) in enumerate(zip(own, self.lr.grid.shape, self._border, strict=True)):
             near = (np.arange(a, b) < h) | (np.arange(a, b) >= n - h)

@@ -88,8 +88,9 @@ def grey_map(lr: NDArray[Any], hr: NDArray[Any]) -> tuple[float, float, float]:
     flatten all contrast; the gain is then the ratio of the standard deviations, with the sign of the correlation.
     """
     x, y = np.asarray(lr, np.float64).ravel(), np.asarray(hr, np.float64).ravel()
-    if x.std() == 0 or y.std() == 0:
-        which = "coarse map" if x.std() == 0 else "fine scan"
+    flat = [v.std() <= 1e-6 * np.abs(v).max() for v in (x, y)]
+    if any(flat):
+        which = "coarse map" if flat[0] else "fine scan"
         raise InputError(f"The {which} is constant over the training area: there is nothing to learn. Check the files.")
     r = float(np.corrcoef(x, y)[0, 1])
     if abs(r) < _WEAK:

@@ -27,6 +27,7 @@ MARGIN = 1.25  # … times this is the threshold,
 LEAST, MOST = 4.0, 8.0  # but not outside these many (robust) standard deviations of them
 _TRUNCATE = 4.0
 _ENOUGH = 64  # coarse pixels
+_FINE_ENOUGH_PX = 0.02
 _BAND_PIXELS = 1 << 24
 _COVERED = 0.9  # share of the blur's weight that must be known
 _CUT_SHARE = 0.1  # coarse pixels with more saturated fine pixels than this are not used
@@ -106,7 +107,11 @@ def degrade(image: Image, onto: Grid, *, psf_sigma_px: float) -> NDArray[np.floa
 
 
 def fit_psf_sigma(
-    fine: Image, coarse: Image, *, mask: NDArray[np.bool_] | None = None
+    fine: Image,
+    coarse: Image,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    between: tuple[float, float] = (0.05, WIDEST_PX),
 ) -> tuple[float, float, float, float]:
     """The one blur width that makes the recorded fine scan look like the coarse one, gain and offset left free.
 
@@ -115,15 +120,17 @@ def fit_psf_sigma(
     fine : recorded fine scan on a fine grid in the frame of ``coarse`` (NaN where it is not).
     coarse : the coarse scan.
     mask : coarse pixels that may be used; None = all.
+    between : smallest and largest blur width tried, coarse pixels.
 
     Returns
     -------
     sigma (coarse pixels), gain, offset, and the rms of what is left (coarse grey levels).
     """
     recorded, fine = _overlap(fine, coarse)
-    usable = (
-        np.isfinite(recorded.data) if mask is None else np.isfinite(recorded.data) & _same_part(mask, recorded, coarse)
-    )
+    values = np.asarray(recorded.data, np.float64)
+    usable = np.isfinite(values)
+    if mask is not None:
+        usable &= _same_part(mask, recorded, coarse)
 
     def left(sigma: float) -> tuple[float, float, float]:
         x = degrade(fine, recorded.grid, psf_sigma_px=sigma)
@@ -133,12 +140,11 @@ def fit_psf_sigma(
                 f"The fine scan covers {int(use.sum())} usable coarse pixels, but at least {_ENOUGH} are needed to "
                 "judge consistency. Check the mask and that both images are in one frame."
             )
-        y = np.asarray(recorded.data, np.float64)[use]
-        gain, offset = fit_line(x[use], y)
-        return gain, offset, float(np.sqrt(np.mean((gain * x[use] + offset - y) ** 2)))
+        gain, offset = fit_line(x[use], values[use])
+        return gain, offset, float(np.sqrt(np.mean((gain * x[use] + offset - values[use]) ** 2)))
 
     best = optimize.minimize_scalar(
-        lambda s: left(s)[2], bounds=(0.05, WIDEST_PX), method="bounded", options={"xatol": 0.01}
+        lambda s: left(s)[2], bounds=between, method="bounded", options={"xatol": _FINE_ENOUGH_PX}
     )
     return float(best.x), *left(float(best.x))
 
@@ -174,8 +180,10 @@ def calibrate(
     cut = np.asarray((fine.data <= dark) | (fine.data >= bright), np.float32)
     if cut.any():
         usable &= ~(degrade(fine.with_data(cut), recorded.grid, psf_sigma_px=1.0) > _CUT_SHARE)
+    between = 0.05, WIDEST_PX
     for _ in range(2):  # the second time without the places where the specimen itself has changed
-        sigma, gain, offset, _ = fit_psf_sigma(fine, recorded, mask=usable)
+        sigma, gain, offset, _ = fit_psf_sigma(fine, recorded, mask=usable, between=between)
+        between = max(0.05, sigma - 0.2), sigma + 0.2
         predicted = gain * degrade(fine, recorded.grid, psf_sigma_px=sigma) + offset
         difference = np.where(usable, predicted - values.astype(np.float64), np.nan)
         noise, threshold = _yardstick(difference)

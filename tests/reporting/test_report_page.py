@@ -181,6 +181,12 @@ def test_the_flags_travel_bit_for_bit_and_only_the_part_shown() -> None:
     assert f"saturated: {share:.2g} %" in page
 
 
+def test_shares_of_the_full_map_can_be_stated_for_a_reduced_one() -> None:
+    trust = TrustMap(np.full((4, 4), 2, np.uint8), Grid.of((4, 4), 25.0))
+    scene = _scene(np.zeros((4, 4), np.uint8), flags=trust, flag_shares={"saturated": 0.0123})
+    assert "saturated: 1.2 %" in render(Report("t", Answer("better", "s"), scene))
+
+
 def test_the_grey_window_is_common_and_stated() -> None:
     low, high = np.full((9, 9), 100.0), np.full((9, 9), 900.0)
     scene = Scene("S", "", (1.0, 1.0), (Layer("coarse", low), Layer("fine", high)))

@@ -77,6 +77,7 @@ class Scene:
     boxes : rectangles to draw.
     mode : "swipe" (a curtain between two layers) or "side" (all layers beside each other) when the page opens.
     lossless : PNG; False allows JPEG, only meant for overviews.
+    flag_shares : share (0 to 1) per flag to state when ``flags`` is a reduced map; None = those of ``flags``.
     """
 
     title: str
@@ -88,6 +89,7 @@ class Scene:
     boxes: tuple[Box, ...] = ()
     mode: str = "side"
     lossless: bool = True
+    flag_shares: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.layers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -65,7 +66,7 @@ class SceneWriter:
         return (
             f'<figure class="scene" id="scene-{k}"><figcaption><h3>{escape(scene.title)}</h3>'
             f'<p class="prose">{escape(scene.caption)}</p></figcaption>'
-            f'<div class="stills">{images}</div>{hidden}{_legend(shown and shown[0])}'
+            f'<div class="stills">{images}</div>{hidden}{_legend(shown and shown[0], scene.flag_shares)}'
             f'<p class="window">{escape(_window_text(scene, common))}</p></figure>'
         )
 
@@ -111,10 +112,10 @@ def _flags(shown: tuple[TrustMap, NDArray[np.float64]]) -> tuple[dict[str, Any],
     return facts, png_data_uri(trust.flags)
 
 
-def _legend(trust: TrustMap | None) -> str:
+def _legend(trust: TrustMap | None, stated: Mapping[str, float] | None) -> str:
     if trust is None:
         return ""
-    shares = trust.shares()
+    shares = trust.shares() if stated is None else {name: stated.get(name, 0.0) for name in FLAGS}
     rows = "".join(
         f'<li data-flag="{name}" title="{escape(FLAGS[name][1])}">{name.replace("_", " ")}: {_percent(share)}</li>'
         for name, share in shares.items()

@@ -146,7 +146,7 @@
     // ---- controls
     build() {
       this.stage = el("div", { class: "panes" });
-      this.output = el("output", { class: "readout", "aria-label": "Grey levels and position" });
+      this.output = el("output", { class: "readout", "aria-label": "Grey levels and position" }, "Move over a picture to read its grey levels.");
       this.slider = el("input", { type: "range", class: "curtain", min: 0, max: 1000, value: 500, "aria-label": "Curtain between the two pictures",
         oninput: () => { this.curtain = this.slider.value / 1000; this.draw(); } });
       this.figure.querySelector(".stills").replaceWith(this.toolbar(), this.stage, this.slider, this.output);
@@ -228,6 +228,7 @@
       c.addEventListener("pointermove", (e) => this.move(pane, e));
       c.addEventListener("pointerup", () => { this.dragging = null; });
       c.addEventListener("pointercancel", () => { this.dragging = null; });
+      c.addEventListener("pointerleave", () => { this.point = null; this.draw(); });
       return pane;
     }
     move(pane, e) {
@@ -324,7 +325,7 @@
         this.drawLayer(view, this.layers[left], 0, x);
         this.drawLayer(view, this.layers[right], x, view.w);
       } else this.drawLayer(view, this.layers[left], 0, view.w);
-      if (this.masks && this.flagsOn) this.drawFlags(view);
+      if (this.masks && this.flagsOn) this.drawFlags(view, pane);
       if (this.boxesOn) this.drawBoxes(view);
       if (pane.shown.length > 1) this.drawCurtain(view);
       this.drawPoint(view);
@@ -340,21 +341,27 @@
       g.drawImage(layer.picture, x0 + layer.offset[1] * s, y0 + layer.offset[0] * s, layer.w * layer.pixel[1] * s, layer.h * layer.pixel[0] * s);
       g.restore();
     }
-    drawFlags({ g, w, h, s, dpr, x0, y0 }) {
+    drawFlags(view, pane) {
+      const name = [view.w, view.h, view.s, view.x0, view.y0].join();
+      if (!pane.flags || pane.flags.name !== name) pane.flags = { name, sheet: this.flagSheet(view) };
+      view.g.globalAlpha = this.flagOpacity;
+      view.g.drawImage(pane.flags.sheet, 0, 0);
+      view.g.globalAlpha = 1;
+    }
+    flagSheet({ w, h, s, dpr, x0, y0 }) {
       const { pixel, offset, shape } = this.facts.flags;
-      const sheet = canvas(w, h), f = sheet.getContext("2d");
+      const all = canvas(w, h), one = canvas(w, h), a = all.getContext("2d"), f = one.getContext("2d");
+      f.imageSmoothingEnabled = false;
       for (const { style, mask } of this.masks) {
         f.globalCompositeOperation = "source-over";
         f.clearRect(0, 0, w, h);
         f.fillStyle = f.createPattern(hatch(style, dpr), "repeat");
         f.fillRect(0, 0, w, h);
         f.globalCompositeOperation = "destination-in";
-        f.imageSmoothingEnabled = false;
         f.drawImage(mask, x0 + offset[1] * s, y0 + offset[0] * s, shape[1] * pixel[1] * s, shape[0] * pixel[0] * s);
-        g.globalAlpha = this.flagOpacity;
-        g.drawImage(sheet, 0, 0);
-        g.globalAlpha = 1;
+        a.drawImage(one, 0, 0);
       }
+      return all;
     }
     drawBoxes({ g, w, s, dpr, x0, y0 }) {
       g.font = `600 ${12 * dpr}px system-ui, "DejaVu Sans", sans-serif`;

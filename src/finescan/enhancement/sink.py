@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan import io
 from finescan.enhancement.ledger import NAME as LEDGER
 from finescan.enhancement.ledger import Ledger
 from finescan.errors import OutputError
+from finescan.io.ome_zarr import create_ome_zarr, finish_ome_zarr, open_ome_zarr
 from finescan.values import Grid, Image, Tile
 
 STORE, PARTIAL, FLAGS = "enhanced.ome.zarr", "enhanced.partial.ome.zarr", "flags.npy"
@@ -94,8 +94,8 @@ class FolderSink:
         if not self.complete and not self._ledger.done:
             shutil.rmtree(partial, ignore_errors=True)  # made before the first block was recorded: nothing in it
             _create_flags(folder / FLAGS, flags.shape)
-            io.create_ome_zarr(partial, out, dtype, chunk=int(self.header["chunk"]))
-        self._array = io.open_ome_zarr(folder / STORE if self.complete else partial)
+            create_ome_zarr(partial, out, dtype, chunk=int(self.header["chunk"]))
+        self._array = open_ome_zarr(folder / STORE if self.complete else partial)
 
     def done(self) -> Mapping[int, Mapping[str, Any]]:
         """Facts of the finished blocks by index."""
@@ -114,9 +114,9 @@ class FolderSink:
         """Add pyramid and metadata, then give the store its final name."""
         store = self.folder / STORE
         if not self.complete:
-            io.finish_ome_zarr(self.folder / PARTIAL, name=name, acquisition=lr.acquisition)
+            finish_ome_zarr(self.folder / PARTIAL, name=name, acquisition=lr.acquisition)
             (self.folder / PARTIAL).replace(store)
-        return io.open_ome_zarr(store), np.load(self.folder / FLAGS, mmap_mode="r+"), str(store)
+        return open_ome_zarr(store), np.load(self.folder / FLAGS, mmap_mode="r+"), str(store)
 
 
 def prepare(folder: Path, *, overwrite: bool, need: int) -> Path:

@@ -131,6 +131,8 @@ def test_equal_colour_channels_are_one_grey_channel_and_others_are_refused(tmp_p
     same = np.stack([grey] * 3 + [np.full_like(grey, 65535)] * (samples - 3), axis=-1)
     image = read(vf.tiff(tmp_path / "s.tif", same, photometric="rgb"), pixel_size_nm=1)
     assert np.array_equal(image.array(), grey) and image.dtype == np.uint16
+    planar = vf.tiff(tmp_path / "q.tif", np.moveaxis(same, -1, 0), photometric="rgb", planarconfig="separate")
+    assert np.array_equal(read(planar, pixel_size_nm=1).array(), grey)
     photo = same.copy()
     photo[0, 0, 1] += 3
     path = vf.tiff(tmp_path / "p.tif", photo, photometric="rgb")

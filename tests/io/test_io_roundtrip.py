@@ -167,6 +167,15 @@ def test_a_zarr_image_streams_into_tiff_with_bounded_memory(tmp_path, monkeypatc
     assert np.array_equal(read(tmp_path / "m.tif").array()[::512, 7], np.arange(0, 6144, 512) + 7)
 
 
+def test_our_own_facts_are_not_believed_after_somebody_resized_the_picture(tmp_path):
+    path = write(tmp_path / "a.tif", an_image((40, 60)))
+    with tifffile.TiffFile(path) as file:
+        text = file.pages[0].description
+    tifffile.imwrite(path, an_image((20, 30)).data, description=text, metadata=None)
+    with pytest.raises(MissingPixelSize, match=r"a\.tif has no pixel size.*resized or cropped"):
+        read(path)
+
+
 # ---------------------------------------------------------------------------------------------- OME-Zarr
 def test_an_unfinished_store_does_not_read_as_done(tmp_path):
     path = tmp_path / "m.ome.zarr"

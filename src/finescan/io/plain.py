@@ -28,7 +28,7 @@ def read_png(path: Path) -> Contents:
         raise UnreadableFile(f"{path.name} is truncated: the end of the picture is missing. Copy it again.")
     data = imagecodecs.png_decode(raw)
     text = "\n".join(body.split(b"\0", 1)[-1].decode("latin-1") for kind, body in chunks if kind == b"tEXt")
-    facts = parse_own(text) or Facts(Acquisition(header=text))
+    facts = parse_own(text, data.shape) or Facts(Acquisition(header=text))
     axes = "YX" if data.ndim == 2 else "YXS"
     return Contents((Picture(lambda: data, data.shape, axes, path.name, facts),))
 
@@ -62,17 +62,17 @@ def read_npy(path: Path) -> Contents:
     if data.ndim not in (2, 3):
         raise UnreadableFile(f"{path.name} has {data.ndim} axes; an array of 2 (rows, columns) or 3 is needed.")
     axes = {2: "YX", 3: "ZYX"}[data.ndim]
-    return Contents((Picture(lambda: data, data.shape, axes, path.name, _sidecar(path)),))
+    return Contents((Picture(lambda: data, data.shape, axes, path.name, _sidecar(path, data.shape)),))
 
 
-def _sidecar(path: Path) -> Facts:
+def _sidecar(path: Path, shape: tuple[int, ...]) -> Facts:
     side = path.with_suffix(".json")
     if not side.is_file():
         return Facts()
     text = side.read_text("utf-8")
     d = json.loads(text)
     if "grid" in d:
-        return facts_from(d, text)
+        return facts_from(d, text, shape)
     size: Any = d.get("pixel_size_nm")
     y, x = (size, size) if isinstance(size, (int, float)) else (size[-2:] if size else (None, None))
     pixel = None if y is None or x is None else (float(y), float(x))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finescan.errors import InputError
 from finescan.io.facts import Contents, Facts, Picture
+from finescan.io.pixels import bands
 
 _COLOURS = ("red", "green", "blue", "alpha")
 
@@ -40,7 +42,9 @@ def choose(contents: Contents, name: str, *, channel: int | str | None, frame: i
     data, axes = _without_singles(data, picture.axes)
     if 0 in data.shape:
         raise InputError(f"{name} holds no pixels (its size is {tuple(data.shape)}). Choose another file.")
-    if axes.endswith("S"):
+    if "S" in axes:
+        if not axes.endswith("S"):  # planes stored one after the other
+            data, axes = np.moveaxis(np.asarray(data), axes.index("S"), -1), axes.replace("S", "") + "S"
         data, axes = _one_grey(data, axes, name, channel)
         channel = None
     plane = _select(data, axes, picture, name, channel, frame)
@@ -78,14 +82,18 @@ def _one_grey(data: Any, axes: str, name: str, channel: int | str | None) -> tup
     if channel is not None:
         index = _index(channel, list(_COLOURS[: data.shape[-1]]), "channel", name)
         return data[..., index], axes[:-1]
-    first = np.asarray(data[..., 0])
-    apart = [float(np.max(np.abs(np.asarray(data[..., k]).astype(float) - first))) for k in range(1, samples)]
-    if any(apart):
+    apart = max(_channels_apart(band[..., :samples]) for _, band in bands(data))
+    if apart > 0:
         raise InputError(
-            f"{name} is a colour picture: its {samples} channels differ by up to {max(apart):g} grey levels. "
+            f"{name} is a colour picture: its {samples} channels differ by up to {apart:g} grey levels. "
             "Grey levels of one detector are needed; export the original, or pass channel=0, 1 or 2 to take one."
         )
-    return first, axes[:-1]
+    return data[..., 0], axes[:-1]
+
+
+def _channels_apart(band: NDArray[Any]) -> float:
+    """Largest difference between the samples of one pixel."""
+    return float(np.max(np.max(band, axis=-1).astype(np.float64) - np.min(band, axis=-1), initial=0.0))
 
 
 def _select(data: Any, axes: str, picture: Picture, name: str, channel: int | str | None, frame: int | None) -> Any:

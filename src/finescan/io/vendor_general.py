@@ -30,17 +30,20 @@ def own_dict(grid: Grid, acquisition: Acquisition) -> dict[str, Any]:
     return json.loads(json.dumps({"grid": grid.to_dict(), "acquisition": acquisition.to_dict()}, default=str))
 
 
-def parse_own(text: str) -> Facts | None:
-    """Inverse of :func:`own_text`, found anywhere in a text on a line of its own."""
+def parse_own(text: str, shape: tuple[int, ...]) -> Facts | None:
+    """Inverse of :func:`own_text`, found anywhere in a text on a line of its own; ``shape`` is the picture's."""
     match = re.search(rf"^\s*{_OWN}(\{{.*\}})\s*$", text, re.MULTILINE)
-    return None if match is None else facts_from(json.loads(match[1]), text)
+    return None if match is None else facts_from(json.loads(match[1]), text, shape)
 
 
-def facts_from(d: dict[str, Any], header: str) -> Facts:
-    """Inverse of :func:`own_dict`."""
+def facts_from(d: dict[str, Any], header: str, shape: tuple[int, ...]) -> Facts:
+    """Inverse of :func:`own_dict`; no pixel size when the facts describe a picture of another shape."""
     grid = Grid.from_dict(d["grid"])
     acquisition = Acquisition.from_dict({**d["acquisition"], "header": header})
     y, x = grid.pixel_size_nm[-2:]
+    if grid.shape != tuple(shape):
+        doubt = f"finescan wrote it with {grid.shape} px, but it has {tuple(shape)} px now: it was resized or cropped."
+        return Facts(acquisition, doubt=doubt)
     return Facts(acquisition, (y, x), (grid.origin_nm[-2], grid.origin_nm[-1]))
 
 
@@ -48,8 +51,8 @@ def own(tags: Tags) -> Facts | None:
     """A TIFF written by finescan. Its data bar was cut before, so nothing is cut again."""
     if tags.description.startswith("<?xml"):
         node = _ome_pixels(tags.description)
-        return None if node is None else parse_own(node[1])
-    return parse_own(tags.description)
+        return None if node is None else parse_own(node[1], tags.shape)
+    return parse_own(tags.description, tags.shape)
 
 
 # ---------------------------------------------------------------------------------------------- OME

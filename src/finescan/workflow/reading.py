@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finescan import io
-from finescan.errors import InputError
+from finescan.errors import InputError, MissingPixelSize
 from finescan.registration.prior import prior_from_headers
 from finescan.values import Image
 
@@ -33,8 +33,12 @@ class Reading:
         return io.read(path, pixel_size_nm=self.pixel_size_nm, channel=self.channel, frame=self.frame)
 
     def fine(self, path: str | Path) -> Image:
-        """Read a fine scan."""
-        return io.read(path, pixel_size_nm=self.fine_pixel_size_nm, channel=self.channel, frame=self.frame)
+        """Read a fine scan; the error for a missing pixel size names the option for fine scans."""
+        try:
+            return io.read(path, pixel_size_nm=self.fine_pixel_size_nm, channel=self.channel, frame=self.frame)
+        except MissingPixelSize as e:
+            advice = str(e).replace("--pixel-size", "--fine-pixel-size")
+            raise MissingPixelSize(advice.replace(" pixel_size_nm=", " fine_pixel_size_nm=")) from e
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,237 @@
+"""From two scans to a Pair: locate, refine, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from finescan.errors import InputError
+from finescan.registration.align import Alignment, AlignOptions, align
+from finescan.registration.answer import (
+    geometry_reasons,
+    mask_reasons,
+    method_entries,
+    refinement_reasons,
+    residual_in_sigmas,
+    valid_mask,
+    worse,
+)
+from finescan.registration.locate import Location, locate, locate_from_landmarks
+from finescan.registration.overlaps import overlap_disagreement
+from finescan.registration.prior import Prior, prior_from_headers
+from finescan.registration.residual import Blocks, block_shifts, sigma_map, split_error
+from finescan.registration.unwarp import escalate
+from finescan.values import Image, Pair, Residual, Verdict, Warp
+
+Progress = Callable[[float, float, str], None]
+Landmarks = Sequence[tuple[ArrayLike, ArrayLike]]
+
+NEAR_PX = 6.0  # LR px within which other candidates are worth refining along with the best
+OVERLAP_LIMIT_LR_PX = 0.5
+
+
+@dataclass(frozen=True)
+class Refined:
+    """An alignment with its judgement: split error (HR px), block check, whether a tensor spline was tried."""
+
+    alignment: Alignment
+    split_hr_px: float
+    blocks: Blocks
+    tried_bspline: bool
+
+
+def register(
+    lr: Image,
+    hr: Image,
+    *,
+    prior: Prior | None = None,
+    landmarks: Landmarks | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    options: AlignOptions | None = None,
+) -> Pair:
+    """Find the fine scan in the coarse map and the map between them.
+
+    Parameters
+    ----------
+    lr, hr : coarse map and fine scan, as recorded.
+    prior : what is known beforehand; default: what the headers say (stage position, tilt).
+    landmarks : ``((y, x) in fine pixels, (y, x) in coarse pixels)`` per hand-picked point, at least two; replaces
+        the search.
+    seed : of the noise draws of the block check.
+    progress : called as ``progress(done, total, message)``.
+    options : settings of the refinement; ``slow_axis=-1`` chooses the drift axis by split error.
+
+    Returns
+    -------
+    Pair for every answer, *not found* included (see :func:`require_found`). Accuracy is
+    ``residual.split_error_hr_px`` with the sigma map, never the correlation.
+
+    Raises
+    ------
+    InputError : images that cannot be compared at all, or unusable landmarks.
+
+    Examples
+    --------
+    >>> from finescan.simulation import simulate
+    >>> job = simulate(size=160, fine=384, seed=1)
+    >>> register(job.lr, job.hr[0]).verdict
+    <Verdict.FOUND: 'found'>
+    """
+    tell = progress or (lambda done, total, message: None)
+    tell(0, 3, f"searching {hr.name} in {lr.name}")
+    location = locate_from_landmarks(lr, hr, landmarks) if landmarks is not None else locate(lr, hr, prior=prior)
+    if location.verdict is Verdict.NOT_FOUND:
+        tell(3, 3, "not found")
+        return _not_found(lr, hr, location)
+    tell(1, 3, "refining")
+    refined = refine(lr, hr, location, options=options, seed=seed)
+    tell(2, 3, "judging")
+    pair = _judged(lr, hr, location, refined)
+    tell(3, 3, str(pair))
+    return pair
+
+
+def register_all(
+    lr: Image,
+    hrs: Sequence[Image],
+    *,
+    prior: Prior | None = None,
+    landmarks: Sequence[Landmarks | None] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    options: AlignOptions | None = None,
+) -> list[Pair]:
+    """Register several fine scans, and check where they overlap whether they agree.
+
+    Parameters
+    ----------
+    lr, hrs : coarse map and fine scans.
+    landmarks : one entry per fine scan, None = search.
+    prior, seed, progress, options : as in :func:`register`, for every scan.
+
+    Returns
+    -------
+    One Pair per fine scan. Where two overlap, ``residual.method["overlap_disagreement_lr_px"]`` holds the name of the
+    other and the median disagreement; above 0.5 LR px it is a reason too.
+    """
+    points = landmarks or [None] * len(hrs)
+    if len(points) != len(hrs):
+        raise InputError(
+            f"{len(hrs)} fine scans came with {len(points)} sets of landmarks. Pass None where none exist."
+        )
+    pairs = []
+    for k, (hr, own) in enumerate(zip(hrs, points, strict=True)):
+        if progress is not None:
+            progress(k, len(hrs), f"registering {hr.name}")
+        pairs.append(register(lr, hr, prior=prior, landmarks=own, seed=seed, options=options))
+    if progress is not None:
+        progress(len(hrs), len(hrs), "registered")
+    return _with_overlaps(pairs)
+
+
+# ---------------------------------------------------------------------------------------------------- refinement
+def refine(lr: Image, hr: Image, location: Location, *, options: AlignOptions | None = None, seed: int = 0) -> Refined:
+    """Align from the location's candidates, judge, and try the tensor spline if the block check rings."""
+    o = options or AlignOptions()
+    others = _near(location, lr, hr)
+    if o.slow_axis >= 0:
+        return _refine_once(lr, hr, location.lr_from_hr, others, o, seed)
+    answers = [
+        _refine_once(lr, hr, location.lr_from_hr, others, replace(o, slow_axis=a), seed) for a in range(hr.grid.ndim)
+    ]
+    return min(answers, key=lambda r: r.split_hr_px)
+
+
+def _refine_once(lr: Image, hr: Image, start: Warp, others: Sequence[Warp], o: AlignOptions, seed: int) -> Refined:
+    alignment = align(lr, hr, start, others=others, options=o)
+    if alignment.left_cell:
+        return Refined(alignment, float("inf"), Blocks(np.zeros((0, 2 * hr.grid.ndim)), 1.0, 0.0, 0.0), False)
+    split, blocks = split_error(alignment), block_shifts(alignment, seed=seed)
+    better, split, tried = escalate(alignment, split, blocks)
+    if better is not alignment:
+        alignment, blocks = better, block_shifts(better, seed=seed)
+    return Refined(alignment, split, blocks, tried)
+
+
+def _near(location: Location, lr: Image, hr: Image) -> list[Warp]:
+    """Other candidates at about the same place, and the files' own geometry there."""
+    middle = np.asarray(hr.grid.edge_nm) + np.asarray(hr.grid.extent_nm) / 2
+    place = location.lr_from_hr(middle)
+    limit = NEAR_PX * np.asarray(lr.grid.pixel_size_nm)
+    near = [c.lr_from_hr for c in location.candidates[1:] if (np.abs(c.lr_from_hr(middle) - place) < limit).all()]
+    expected = prior_from_headers(lr, hr)
+    factors = np.sign(np.diag(location.lr_from_hr.matrix)) * np.asarray(expected.ratio_centre)
+    return [*near[:2], Warp.affine(np.diag(factors), place - factors * middle)]
+
+
+# ---------------------------------------------------------------------------------------------------- judgement
+def _judged(lr: Image, hr: Image, location: Location, refined: Refined) -> Pair:
+    alignment, blocks = refined.alignment, refined.blocks
+    warp = alignment.warp
+    if alignment.left_cell:
+        pair = _not_found(lr, hr, location)
+        lost = ("At the place found, too little of both scans can be compared.",)
+        return replace(pair, verdict=Verdict.DOUBTFUL, reasons=(*location.reasons, *lost))
+    sigma = sigma_map(alignment)
+    valid = valid_mask(hr, alignment, sigma)
+    settled, said = refinement_reasons(refined.split_hr_px, blocks, alignment.motion.ratio())
+    expected = prior_from_headers(lr, hr).ratio_centre
+    reasons = [*location.reasons, *said, *geometry_reasons(warp, expected), *mask_reasons(valid)]
+    if sum(1 for n in alignment.motion.intervals if n) > 1:
+        reasons.append("A smooth two-dimensional warp was needed besides line drift.")
+    residual = Residual(
+        refined.split_hr_px,
+        float(np.median(sigma)),
+        alignment.correlation,
+        location.decoy_ratio,
+        method_entries(alignment, _extra(lr, hr, location, refined)),
+        alignment.level.grid,
+        {"residual": residual_in_sigmas(alignment).astype(np.float32), "sigma_hr_px": sigma.astype(np.float32)},
+        blocks.table,
+    )
+    return Pair(lr, hr, warp, worse(location.verdict, settled), tuple(reasons), residual, valid)
+
+
+def _extra(lr: Image, hr: Image, location: Location, refined: Refined) -> dict[str, Any]:
+    nominal = {f"nominal_ratio_{n}": f for n, f in zip(hr.grid.axes.lower(), lr.grid.sr_factor(hr.grid), strict=True)}
+    return {
+        "mode": location.mode,
+        **nominal,
+        "bspline_tried": refined.tried_bspline,
+        "block_excess": refined.blocks.excess,
+        "block_excess_hr_px": refined.blocks.excess_hr_px,
+        "block_noise_hr_px": refined.blocks.noise_hr_px,
+    }
+
+
+def _not_found(lr: Image, hr: Image, location: Location) -> Pair:
+    """A pair that says no: figures are nan, nothing is valid."""
+    nan = float("nan")
+    residual = Residual(nan, nan, nan, location.decoy_ratio, {"mode": location.mode}, hr.grid)
+    nothing: NDArray[np.bool_] = np.zeros(hr.grid.shape, bool)
+    return Pair(lr, hr, location.lr_from_hr, location.verdict, location.reasons, residual, nothing)
+
+
+def _with_overlaps(pairs: Sequence[Pair]) -> list[Pair]:
+    found: dict[int, dict[str, float]] = {k: {} for k in range(len(pairs))}
+    for i, a in enumerate(pairs):
+        for j, b in enumerate(pairs[:i]):
+            apart = overlap_disagreement(a, b)
+            if apart is not None:
+                found[i][b.hr.name], found[j][a.hr.name] = apart, apart
+    return [_told(p, found[k]) if found[k] else p for k, p in enumerate(pairs)]
+
+
+def _told(pair: Pair, apart: dict[str, float]) -> Pair:
+    method = {**pair.residual.method, "overlap_disagreement_lr_px": apart}
+    said = tuple(
+        f"Where it overlaps {name}, the two fine scans disagree about their place by {d:.2f} coarse pixels."
+        for name, d in apart.items()
+        if d > OVERLAP_LIMIT_LR_PX
+    )
+    return replace(pair, reasons=(*pair.reasons, *said), residual=replace(pair.residual, method=method))

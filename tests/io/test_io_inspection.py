@@ -79,7 +79,10 @@ def test_problems_are_told_in_sentences():
     flat = np.random.default_rng(0).integers(10, 20, (100, 500)).astype(np.uint8)
     hr = an_image((600, 600), (24.0, 25.0), name="hr", tilt=41.0)
     told = " ".join(problems(an_image(name="lr", data=flat, tilt=35.0), hr))
+    wide = (an_image().data.astype(np.uint16)) * 257
+    told += " ".join(problems(an_image(name="wide", data=wide), hr))
     for part in (
+        "wide is uint16 but holds 7-bit grey levels",
         "lr has only 10 different grey levels",
         "hr has pixels that are not square",
         "ratio of pixel sizes differs",

@@ -37,6 +37,21 @@ def test_a_tiff_whose_directory_comes_last_is_refused_when_truncated(tmp_path):
         read(path, pixel_size_nm=1)
 
 
+def test_a_tiff_that_lost_the_end_of_its_header_is_refused(tmp_path):
+    tag = vf.tescan_tag(pixel_m=5e-9, strip=9)
+    path = vf.tiff(tmp_path / "t.tif", vf.picture(49), code=50431, text=tag)
+    raw = bytearray(path.read_bytes())
+    at = raw.index(tag)
+    # the header as the last thing in the file, as TESCAN stores it, and then cut off
+    pointer = raw.index(at.to_bytes(4, "little"))
+    raw[pointer : pointer + 4] = len(raw).to_bytes(4, "little")
+    path.write_bytes(bytes(raw) + tag)
+    assert read(path).acquisition.databar_rows == 9
+    path.write_bytes((bytes(raw) + tag)[:-10])
+    with pytest.raises(UnreadableFile, match="truncated"):
+        read(path, pixel_size_nm=5)
+
+
 def test_a_stack_that_lost_its_last_pages_is_refused(tmp_path):
     path = tmp_path / "stack.tif"
     with tifffile.TiffWriter(path) as file:

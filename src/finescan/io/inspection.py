@@ -152,6 +152,11 @@ def _grey_doubts(image: Image) -> list[str]:
             )
     if facts["levels"] < 48:
         found.append(f"{image.name} has only {facts['levels']} different grey levels; record it with more contrast.")
+    if facts["dtype"] != "uint8" and (facts["bits_used"] or 99) <= 8 and facts["levels"] >= 48:
+        found.append(
+            f"{image.name} is {facts['dtype']} but holds {facts['bits_used']}-bit grey levels; export the original "
+            "depth if there is one."
+        )
     if facts["nan_share"] > 0:
         found.append(f"{100 * facts['nan_share']:.1f} % of {image.name} has no data (NaN); it is left out.")
     if facts["constant_rows"] > 0:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from finescan.io.vendor import TEXT_TAGS, Tags, facts_of
 LAZY_ABOVE = 1 << 28
 
 _PALETTE, _MIN_IS_WHITE = 3, 0
+#: Bytes per value of the TIFF types (1 where missing).
+_TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
 def read_tiff(path: Path) -> Contents:
@@ -144,19 +146,30 @@ def _segments(page: Any) -> int:
 
 
 def _require_whole_chain(file: Any, path: Path, size: int) -> None:
-    """The chain of image directories must end with zero, not beyond the end of the file."""
-    handle, tiff = file.filehandle, file.tiff
+    """Every image directory, every tag value and the chain between directories must lie inside the file."""
+    tiff = file.tiff
+    order: Literal["little", "big"] = "little" if file.byteorder == "<" else "big"
     at = int(file.pages.first.offset)
     for _ in range(len(file.pages)):
-        handle.seek(at)
-        count = int.from_bytes(handle.read(tiff.tagnosize), "little" if file.byteorder == "<" else "big")
-        handle.seek(at + tiff.tagnosize + count * tiff.tagsize)
-        raw = handle.read(tiff.offsetsize)
-        at = int.from_bytes(raw, "little" if file.byteorder == "<" else "big")
-        if len(raw) < tiff.offsetsize or at >= size:
-            raise _truncated(path, size, at or None)
+        file.filehandle.seek(at)
+        count = int.from_bytes(file.filehandle.read(tiff.tagnosize), order)
+        raw = file.filehandle.read(count * tiff.tagsize + tiff.offsetsize)
+        if len(raw) < count * tiff.tagsize + tiff.offsetsize:
+            raise _truncated(path, size, at + tiff.tagnosize + count * tiff.tagsize + tiff.offsetsize)
+        ends = [_value_end(raw[k * tiff.tagsize : (k + 1) * tiff.tagsize], order) for k in range(count)]
+        at = int.from_bytes(raw[-tiff.offsetsize :], order)
+        if max([at, *ends]) > size:
+            raise _truncated(path, size, max([at, *ends]))
         if at == 0:
             return
+
+
+def _value_end(entry: bytes, order: Literal["little", "big"]) -> int:
+    """Where the value of a directory entry ends in the file; 0 when it sits in the entry itself."""
+    half = (len(entry) - 4) // 2  # 4 bytes each for count and offset, 8 in BigTIFF
+    kind = int.from_bytes(entry[2:4], order)
+    length = int.from_bytes(entry[4 : 4 + half], order) * _TYPE_BYTES.get(kind, 1)
+    return 0 if length <= half else int.from_bytes(entry[-half:], order) + length
 
 
 def _truncated(path: Path, size: int, needed: int | None) -> UnreadableFile:

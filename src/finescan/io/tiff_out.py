@@ -95,7 +95,7 @@ def _write_big(path: Path, image: Image) -> None:
             software="finescan",
             resolution=(_rational(1e7 / x), _rational(1e7 / y)),
             resolutionunit="centimeter",
-            maxworkers=1,
+            maxworkers=2,
             buffersize=1 << 22,
         )
 

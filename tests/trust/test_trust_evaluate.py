@@ -48,7 +48,7 @@ def test_a_sharper_result_is_better_by_the_right_amount() -> None:
     ]
     gain = report.gains["psnr"]["raw"]
     assert gain.mean == pytest.approx(np.mean(expected))
-    assert gain.error == pytest.approx(np.std(expected, ddof=1) / np.sqrt(20))
+    assert 1 <= gain.error / (np.std(expected, ddof=1) / np.sqrt(20)) < 2  # neighbours are not independent
     assert gain.n == 20 and gain.low < gain.mean < gain.high
     assert f"{gain.mean:+.2f} ± {gain.error:.2f} dB" in report.sentence
     assert [b.gain["psnr"] for b in report.blocks] == pytest.approx(expected)
@@ -106,18 +106,18 @@ def test_a_grey_level_error_shows_raw_and_not_matched() -> None:
     assert report.verdict == "worse"
 
 
-@pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("spoiled", [0, 7, 19])
-def test_every_tile_counts_in_every_metric(name: str, spoiled: int) -> None:
+def test_every_tile_counts_in_every_metric(spoiled: int) -> None:
     image = blurred(1.0)
     box = tiles()[spoiled].slices
     image[box] = np.random.default_rng(0).uniform(0, 1, (64, 64))
-    good, bad = judged(blurred(1.0)).scores["network"][name], judged(image).scores["network"][name]
-    assert good.n == bad.n == 20
-    assert (bad.raw < good.raw) == METRICS[name].higher_is_better
-    own = METRICS[name](image[box], REFERENCE[box], data_range=RANGE)
-    before = METRICS[name](blurred(1.0)[box], REFERENCE[box], data_range=RANGE)
-    assert bad.raw - good.raw == pytest.approx((own - before) / 20)
+    before, after = judged(blurred(1.0)).scores["network"], judged(image).scores["network"]
+    for name, row in METRICS.items():
+        own = row(image[box], REFERENCE[box], data_range=RANGE)
+        was = row(blurred(1.0)[box], REFERENCE[box], data_range=RANGE)
+        assert after[name].n == before[name].n == 20
+        assert (after[name].raw < before[name].raw) == row.higher_is_better
+        assert after[name].raw - before[name].raw == pytest.approx((own - was) / 20)
 
 
 def test_pixels_outside_the_tiles_do_not_count() -> None:
@@ -130,8 +130,8 @@ def test_pixels_outside_the_tiles_do_not_count() -> None:
 def test_few_tiles_are_cut_so_that_an_error_can_be_stated() -> None:
     report = judged(blurred(1.0), tiles=[Region(GRID, (0, 0), (256, 320))])
     gain = report.gains["psnr"]["raw"]
-    assert gain.n == 16 and gain.error > 0
-    assert report.facts["n_tiles"] == 1 and report.facts["n_blocks"] == 16
+    assert gain.n == 8 and gain.error > 0
+    assert report.facts["n_tiles"] == 1 and report.facts["n_blocks"] == 8
 
 
 def test_one_small_tile_can_show_no_gain() -> None:

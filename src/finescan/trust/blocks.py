@@ -13,7 +13,7 @@ from finescan.trust.metrics import SMALLEST
 from finescan.trust.report import Gain
 from finescan.values import Grid, Region
 
-FEW = 8  # fewer tiles than this are cut in four
+FEW = 8  # fewer tiles than this are halved
 SPLIT_PX = 64  # but not into blocks smaller than this
 VALID_SHARE = 0.5  # a block counts if this share of it is there
 
@@ -38,35 +38,61 @@ def checked_tiles(tiles: Sequence[Region], grid: Grid) -> list[Region]:
 
 
 def blocks(tiles: Sequence[Region]) -> list[Region]:
-    """The tiles; where they are few, cut in four (again and again) so that a standard error can be formed."""
+    """The tiles; where they are few, halved along their longer side so that a standard error can be formed."""
     out = list(tiles)
-    while len(out) < FEW and all(min(t.shape) >= 2 * SPLIT_PX for t in out):
-        out = [q for t in out for q in _quarters(t)]
+    while len(out) < FEW and all(max(t.shape) >= 2 * SPLIT_PX for t in out):
+        out = [half for t in out for half in _halves(t)]
     return out
 
 
-def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float, int]:
-    """Mean over blocks, its standard error (nan for a single block), and how many there are; nan are left out."""
-    kept = values[~np.isnan(values)]
+def nearness(used: Sequence[Region]) -> NDArray[np.float64]:
+    """(n, n): 1 for a block and itself, 0.5 for blocks that touch, 0 for blocks a whole block apart (Bartlett)."""
+    centre = np.array([(np.array(b.start) + b.stop) / 2 for b in used])
+    side = np.array([b.shape for b in used], float)
+    step = np.abs(centre[:, None] - centre[None]) / ((side[:, None] + side[None]) / 2)
+    return np.clip(1 - step.max(-1) / 2, 0.0, 1.0)
+
+
+def mean_and_error(values: NDArray[np.float64], near: NDArray[np.float64] | None = None) -> tuple[float, float, int]:
+    """Mean over blocks, its standard error (nan for a single block), and how many there are; nan are left out.
+
+    Neighbouring blocks are not independent: their covariance is added (never subtracted) with the weights of
+    :func:`nearness`; None = all blocks lie apart.
+
+    Source: Conley 1999, doi:10.1016/S0304-4076(98)00084-0.
+    """
+    known = ~np.isnan(values)
+    kept = values[known]
     n = len(kept)
     if n == 0:
         return float("nan"), float("nan"), 0
-    if np.isinf(kept).any():
-        return float(kept.mean()), float("nan"), n
-    return float(kept.mean()), float(kept.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan"), n
+    mean = float(kept.mean())
+    if n == 1 or np.isinf(kept).any():
+        return mean, float("nan"), n
+    d = kept - mean
+    alone = float(d @ d)
+    together = alone if near is None else float(d @ near[np.ix_(known, known)] @ d)
+    return mean, float(np.sqrt(max(alone, together) / n / (n - 1))), n
 
 
-def paired_gain(differences: NDArray[np.float64]) -> Gain:
-    """Gain from paired differences (positive = the candidate is better), with Student's 95 % interval."""
-    mean, error, n = mean_and_error(differences)
+def paired_gain(differences: NDArray[np.float64], near: NDArray[np.float64] | None = None) -> Gain:
+    """Gain from paired differences (positive = the candidate is better), with Student's 95 % interval.
+
+    The degrees of freedom are those of the number of *independent* blocks, at least one.
+    """
+    mean, error, n = mean_and_error(differences, near)
     if n < 2:
         return Gain(mean, error, float("nan"), float("nan"), n, "equal")
-    half = float(special.stdtrit(n - 1, 0.975)) * error
+    known = ~np.isnan(differences)
+    independent = n if near is None else n * n / float(near[np.ix_(known, known)].sum())
+    half = float(special.stdtrit(max(independent - 1, 1.0), 0.975)) * error
     significance = "better" if mean - half > 0 else "worse" if mean + half < 0 else "equal"
     return Gain(mean, error, mean - half, mean + half, n, significance)
 
 
-def _quarters(tile: Region) -> list[Region]:
-    (y0, x0), (y2, x2) = tile.start, tile.stop
-    y1, x1 = (y0 + y2) // 2, (x0 + x2) // 2
-    return [Region(tile.grid, (a, c), (b, d)) for a, b in ((y0, y1), (y1, y2)) for c, d in ((x0, x1), (x1, x2))]
+def _halves(tile: Region) -> list[Region]:
+    axis = int(np.argmax(tile.shape))
+    middle = (tile.start[axis] + tile.stop[axis]) // 2
+    stop, start = list(tile.stop), list(tile.start)
+    stop[axis] = start[axis] = middle
+    return [Region(tile.grid, tile.start, tuple(stop)), Region(tile.grid, tuple(start), tile.stop)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.errors import InputError
-from finescan.trust.blocks import VALID_SHARE, blocks, checked_tiles, mean_and_error, paired_gain
+from finescan.trust.blocks import VALID_SHARE, blocks, checked_tiles, mean_and_error, nearness, paired_gain
 from finescan.trust.consistency import Consistency, consistency_map
 from finescan.trust.domain import grey_distance
 from finescan.trust.metrics import METRICS, fit_line
@@ -48,7 +48,7 @@ def evaluate(
     results : contestant -> image on ``grid``; NaN = not available there.
     reference : the fine scan on ``grid`` (NaN where it is not).
     grid : of all of them.
-    tiles : held-out boxes on ``grid``; must not overlap. Few tiles are cut in four for the standard errors.
+    tiles : held-out boxes on ``grid``; must not overlap. Few tiles are halved for the standard errors.
     data_range : grey levels that PSNR, SSIM and ESSIM refer to. Never guessed.
     mask : True where pixels may count (not saturated, well registered); None = all.
     baseline : contestant to beat.
@@ -80,9 +80,10 @@ def evaluate(
     used, valid, left_out = _usable(images, truth, checked_tiles(tiles, grid), mask)
     fits = {k: fit_line(v[valid], truth[valid]) for k, v in images.items()}
     raw, fitted = _measure(images, truth, used, valid, data_range, fits)
+    near = nearness(used)
     gains = {
         m: {
-            kind: paired_gain(_better_by(t[candidate][m], t[baseline][m], row.higher_is_better))
+            kind: paired_gain(_better_by(t[candidate][m], t[baseline][m], row.higher_is_better), near)
             for kind, t in (("raw", raw), ("matched", fitted))
         }
         for m, row in METRICS.items()
@@ -105,7 +106,7 @@ def evaluate(
         baseline=baseline,
         verdict=verdict,
         sentence=sentence,
-        scores=_scores(raw, fitted),
+        scores=_scores(raw, fitted, near),
         gains=gains,
         subsets=subsets,
         blocks=per_block,
@@ -187,13 +188,13 @@ def _better_by(one: NDArray[np.float64], other: NDArray[np.float64], higher_is_b
     return np.minimum(one, CAP_DB) - np.minimum(other, CAP_DB) if higher_is_better else other - one
 
 
-def _scores(raw: Table, fitted: Table) -> dict[str, dict[str, Score]]:
+def _scores(raw: Table, fitted: Table, near: NDArray[np.float64]) -> dict[str, dict[str, Score]]:
     out: dict[str, dict[str, Score]] = {}
     for name, metrics in raw.items():
         out[name] = {}
         for m, values in metrics.items():
-            mean, error, n = mean_and_error(values)
-            m_mean, m_error, _ = mean_and_error(fitted[name][m])
+            mean, error, n = mean_and_error(values, near)
+            m_mean, m_error, _ = mean_and_error(fitted[name][m], near)
             out[name][m] = Score(mean, error, m_mean, m_error, n)
     return out
 
@@ -238,14 +239,15 @@ def _subset(
 ) -> dict[str, Any]:
     square = {k: np.where(chosen, (v - truth) ** 2, 0.0) for k, v in images.items()}
     count = np.array([chosen[b.slices].sum() for b in used])
-    enough = count >= _ENOUGH
     error = {k: np.array([v[b.slices].sum() for b in used]) for k, v in square.items()}
     pooled = {k: _decibel(e.sum() / max(count.sum(), 1), data_range) for k, e in error.items()}
     one, other = (
-        np.array([_decibel(e / n, data_range) for e, n in zip(error[k][enough], count[enough], strict=True)])
+        np.array(
+            [_decibel(e / n, data_range) if n >= _ENOUGH else np.nan for e, n in zip(error[k], count, strict=True)]
+        )
         for k in names
     )
-    gain: Gain = paired_gain(_better_by(one, other, True))
+    gain: Gain = paired_gain(_better_by(one, other, True), nearness(used))
     return {"share": float(chosen.sum() / valid.sum()), "psnr": pooled, "gain": gain}
 
 

@@ -18,9 +18,10 @@ from finescan.patches.grey import AVERAGE_PX
 
 TOLERANCE = 0.02  # of the training range, beyond it
 SATURATED_NEIGHBOURS = 3  # saturated pixels of 3 x 3 that make a saturated place: one alone is a noise peak
-_GROWN, _RAMP = 3, (3, 5)  # pixels around a doubtful one that are pure interpolation; box filters of the ramp
+_GROWN, _RAMP = 4, (3, 5)  # pixels around a doubtful one that are pure interpolation; box filters of the ramp
 _REACH = _GROWN + sum(s // 2 for s in _RAMP)
-GUARD_HALO = AVERAGE_PX // 2 + _REACH + 1  # + 1: the ramp is interpolated linearly to output pixels
+SPREAD = 2  # working pixels from a weight within which it may touch an output pixel of a coarse pixel
+GUARD_HALO = AVERAGE_PX // 2 + _REACH + SPREAD
 
 
 def doubtful(
@@ -54,7 +55,7 @@ def doubtful(
 
 
 def doubt_weight(mask: NDArray[np.bool_] | None) -> NDArray[np.float32] | None:
-    """Weight of the interpolation: 1 on the mask and next to it, falling smoothly to exactly 0 six pixels away."""
+    """Weight of the interpolation: 1 on the mask and next to it, falling smoothly to exactly 0 eight pixels away."""
     if mask is None:
         return None
     grown = ndimage.maximum_filter(mask, 2 * _GROWN + 1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finescan.enhancement.guard import GUARD_HALO, doubt_weight, doubtful
+from finescan.enhancement.guard import GUARD_HALO, SPREAD, doubt_weight, doubtful
 from finescan.patches.grey import saturated
 from finescan.resampling import sample, spline_coefficients
 from finescan.values import Grid, Image, ModelCard, Tile, flag_bits
@@ -199,7 +199,7 @@ class Source:
         flags = bad[local] * np.uint8(flag_bits("no_data"))
         flags |= full[local] * np.uint8(flag_bits("saturated"))
         if weight is not None:
-            touched = weight > 0 if self.same else ndimage.maximum_filter(weight > 0, 3)
+            touched = ndimage.maximum_filter(weight > 0, 3 if self.same else 2 * SPREAD + 1)
             at = [o[a:b] - keep[0] + self.margin for o, (a, b), keep in zip(self._owner, own, tile.keep, strict=True)]
             flags |= touched[np.ix_(*at)] * np.uint8(flag_bits("untrained"))
         for axis, ((a, b), n, h) in enumerate(zip(own, self.lr.grid.shape, self._border, strict=True)):

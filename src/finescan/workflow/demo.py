@@ -53,7 +53,7 @@ def demo(
     make_folder(out / "scans")
     if progress:
         progress(0, 1, "simulating a sample")
-    job = simulate("polycrystal", size=SIZE, ratio=RATIO, fine=FINE, seed=seed)
+    job = simulate("polycrystal", size=SIZE, ratio=RATIO, fine=FINE, dtype="uint8", seed=seed)
     names = out / "scans" / "coarse.tif", out / "scans" / "fine.tif"
     for name, image in zip(names, (job.lr, job.hr[0]), strict=True):
         io.write(name, image, overwrite=True)

@@ -114,5 +114,8 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        return " × ".join(_short(v) for v in value) if len(value) <= 3 else f"{len(value)} entries"
+        nested = any(isinstance(v, list) for v in value)
+        return (
+            (", " if nested else " × ").join(_short(v) for v in value) if len(value) <= 3 else f"{len(value)} entries"
+        )
     return str(value)

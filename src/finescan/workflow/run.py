@@ -189,11 +189,9 @@ def _read(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Im
 def _state_sizes(job: Job, lr: Image, hrs: Sequence[Image]) -> None:
     source = lr.acquisition.pixel_size_from or "the file"
     job.plan.choose("coarse.pixel_size_nm", lr.grid.pixel_size_nm, f"From {source} of {lr.name}.")
-    sizes = {k: list(hr.grid.pixel_size_nm) for k, hr in enumerate(hrs)}
-    why = "; ".join(
-        f"{k}: from {hr.acquisition.pixel_size_from or 'the file'} of {hr.name}" for k, hr in enumerate(hrs)
-    )
-    job.plan.choose("fine.pixel_size_nm", sizes, why + ".")
+    sizes = [hr.grid.pixel_size_nm for hr in hrs]
+    why = "; ".join(f"from {hr.acquisition.pixel_size_from or 'the file'} of {hr.name}" for hr in hrs)
+    job.plan.choose("fine.pixel_size_nm", sizes, f"{why[0].upper()}{why[1:]}.")
     finest = min((hr.grid.pixel_size_nm for hr in hrs), key=lambda s: float(np.prod(s)))
     job.plan.choose("target.pixel_size_nm", finest, "That of the finest scan.")
     out = _out_grid(lr, job.plan)

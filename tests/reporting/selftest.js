@@ -84,16 +84,18 @@
       const [a, b] = where(side, p, y, x);
       return p.canvas.getContext("2d").getImageData(a, b, 24, 24).data.join();
     };
-    const off = side.panes.map((p) => [region(p, 50, 50), region(p, 100, 100)]);
+    // 24 screen pixels are 7 nm: three probes inside the edges of the flagged square (40 to 80 nm), five outside
+    const probes = [[40.5, 40.5], [72.5, 72.5], [50, 50], [32, 50], [50, 32], [81, 50], [50, 81], [100, 100]];
+    const off = side.panes.map((p) => probes.map(([y, x]) => region(p, y, x)));
     side.flagsOn = true;
     side.draw();
-    const on = side.panes.map((p) => [region(p, 50, 50), region(p, 100, 100)]);
-    seen.flagsChange = on.map((v, i) => [v[0] !== off[i][0], v[1] !== off[i][1]]);
+    const on = side.panes.map((p) => probes.map(([y, x]) => region(p, y, x)));
+    seen.flagsChange = on.map((v, i) => v.map((text, k) => text !== off[i][k]));
     seen.flagColours = new Set(region(side.panes[0], 50, 50).match(/(\d+,){3}\d+/g)).size;
     change(labelled(side.figure, "Opacity of the flags"), 30);
-    seen.opacityChanges = region(side.panes[0], 50, 50) !== on[0][0];
+    seen.opacityChanges = region(side.panes[0], 50, 50) !== on[0][2];
     key(side.panes[0].canvas, "f");
-    seen.flagsOffByKey = region(side.panes[0], 50, 50) === off[0][0] && !side.flagBox.checked;
+    seen.flagsOffByKey = region(side.panes[0], 50, 50) === off[0][2] && !side.flagBox.checked;
 
     // readout, by pointer and by keyboard
     point(side, side.panes[1], 52.5, 47.5, "pointermove");

@@ -77,12 +77,10 @@
     contrast(black, white) {
       const [low, high] = this.window, [offset, step] = this.coding;
       const a = low + black * (high - low), b = low + white * (high - low);
-      const table = Uint8ClampedArray.from({ length: 256 }, (_, k) => ((offset + step * k - a) / (b - a)) * 255);
-      const g = this.picture.getContext("2d"), out = g.createImageData(this.w, this.h);
-      for (let i = 0; i < this.levels.length; i++) {
-        out.data[4 * i] = out.data[4 * i + 1] = out.data[4 * i + 2] = table[this.levels[i]];
-        out.data[4 * i + 3] = this.missing[i] ? 0 : 255;
-      }
+      const grey = Uint8ClampedArray.from({ length: 256 }, (_, k) => ((offset + step * k - a) / (b - a)) * 255);
+      const table = new Uint32Array(Uint8Array.from({ length: 1024 }, (_, k) => (k % 4 === 3 ? 255 : grey[k >> 2])).buffer); // whole RGBA pixels
+      const g = this.picture.getContext("2d"), out = g.createImageData(this.w, this.h), pixels = new Uint32Array(out.data.buffer);
+      for (let i = 0; i < pixels.length; i++) pixels[i] = this.missing[i] ? 0 : table[this.levels[i]];
       g.putImageData(out, 0, 0);
     }
     index(y, x) {

@@ -145,10 +145,11 @@ def _places(piece: Piece, role: str, count: int) -> list[tuple[tuple[int, int], 
         sums = total[size[0] :, size[1] :] - total[: -size[0], size[1] :] - total[size[0] :, : -size[1]]
         sums = sums + total[: -size[0], : -size[1]]
         y, x = (int(v) for v in np.unravel_index(int(sums.argmax()), sums.shape))
-        if sums[y, x] < 0.02 * size[0] * size[1]:
+        if sums[y, x] < 0.1 * size[0] * size[1]:
             break
         found.append(((y, x), (y + size[0], x + size[1])))
-        mask[y : y + size[0], x : x + size[1]] = 0
+        a, b = size[0] // 2, size[1] // 2  # a later box may overlap this one by half at most
+        mask[max(0, y - a) : y + size[0] + a, max(0, x - b) : x + size[1] + b] = 0
     return found
 
 

@@ -30,6 +30,7 @@ from finescan.reporting import (
 from finescan.reporting import pictures as pictures_module
 from finescan.reporting.figures import nice
 from finescan.reporting.sections import mean_and_error
+from finescan.reporting.strip import GAP_PX, TITLE_PX, write_strip
 from finescan.values import Grid, Image, Residual, TrustMap
 
 
@@ -221,3 +222,12 @@ def test_nice_steps_are_one_two_five(value: float, expected: float) -> None:
 )
 def test_errors_have_two_digits_and_means_as_many_decimals(score: Score, text: str) -> None:
     assert mean_and_error(score) == text
+
+
+def test_a_strip_shows_its_pictures_with_one_window_and_a_scale_bar(tmp_path) -> None:
+    dark, bright = np.full((60, 80), 10.0), np.full((60, 80), 20.0)
+    path = write_strip(tmp_path / "strip.png", {"dark": dark, "bright": bright}, pixel_size_nm=5.0, enlarge=2)
+    pixels = np.asarray(Pillow.open(path))
+    assert pixels.shape == (TITLE_PX + 120, 2 * 160 + GAP_PX)
+    assert pixels[TITLE_PX + 5, 150] == 0 and pixels[TITLE_PX + 5, 160 + GAP_PX + 150] == 255
+    assert (pixels[TITLE_PX:, :160] > 0).any(), "the scale bar is missing"

@@ -43,7 +43,7 @@ def write_report(path: str | os.PathLike[str], report: Report, *, overwrite: boo
     html = render(report)
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(html, encoding="utf-8")
+        part.write_text(html, encoding="utf-8", newline="\n")
         part.replace(path)
     except OSError as e:
         part.unlink(missing_ok=True)

@@ -33,6 +33,13 @@ def test_thermo_header_of_a_resized_picture_is_not_believed(tmp_path):
         read(path)
 
 
+def test_thermo_field_of_view_gives_the_pixel_size_when_nothing_else_does(tmp_path):
+    text = vf.thermo_text(rows=40, columns=60).replace("PixelWidth=", "Nothing=")
+    text = text.replace("WD=0.004", "WD=0.004\nHFW=0.00006\nVFW=0.00002")
+    image = read(vf.tiff(tmp_path / "a.tif", vf.picture(), code=34682, text=text))
+    assert image.grid.pixel_size_nm == pytest.approx((500.0, 1000.0))
+
+
 def test_thermo_navigation_camera_without_scale_is_refused(tmp_path):
     text = vf.thermo_text(rows=40, columns=60).replace("PixelWidth=", "Nothing=")
     with pytest.raises(MissingPixelSize, match=r"a\.tif has no pixel size\. Pass pixel_size_nm"):

@@ -81,6 +81,8 @@ def thermo(tags: Tags) -> Facts | None:
     pixel = _both(scaled(scan.get("PixelHeight"), 1e9), scaled(scan.get("PixelWidth"), 1e9))
     rows, columns = tags.shape
     height, width = number(image.get("ResolutionY")), number(image.get("ResolutionX"))
+    if pixel is None and width and height:  # navigation cameras state only the field of view
+        pixel = _both(scaled(column.get("VFW"), 1e9 / height), scaled(column.get("HFW"), 1e9 / width))
     bar = int(rows - height) if height and width == columns and rows > height else 0
     if not bar and not height and (stated := number(ini.get("PrivateFei", {}).get("DatabarHeight"))):
         bar = int(stated) if stated < rows / 2 else 0

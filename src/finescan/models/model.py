@@ -34,7 +34,8 @@ class Model:
         self.card = card
         _check(card, len(self.members))
         for member in self.members:
-            member.requires_grad_(False).eval()
+            # one memory layout everywhere, so that a stored and loaded model gives the very same numbers
+            member.requires_grad_(False).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def factor(self) -> int:
@@ -57,11 +58,10 @@ class Model:
         """Number of learned weights of one member."""
         return sum(p.numel() for p in self.members[0].parameters())
 
-    def to(self, device: str | torch.device, *, channels_last: bool = True) -> Model:
-        """Move the weights (in place) and lay them out channels last, which is faster almost everywhere."""
-        layout = torch.channels_last if channels_last else torch.contiguous_format
+    def to(self, device: str | torch.device) -> Model:
+        """Move the weights (in place)."""
         for member in self.members:
-            member.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+            member.to(device)
         return self
 
     def predict(self, block: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -51,7 +51,7 @@ class BicubicPlus(nn.Module):
         return self.skip(x) + functional.pixel_shuffle(correction, self.factor)
 
 
-def build_stack(factor: int, *, channels: int = 32, depth: int = 6, bound: float = 1.0) -> nn.Module:
+def build_stack(factor: int, *, channels: int = 32, depth: int = 6, bound: float = 0.5) -> nn.Module:
     """``depth`` hidden 3 x 3 convolutions between a head and a tail, ReLU between them."""
     layers: list[nn.Module] = [_conv(1, channels), nn.ReLU(inplace=True)]
     for _ in range(depth):
@@ -74,7 +74,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(functional.relu(self.first(x)))
 
 
-def build_residual(factor: int, *, channels: int = 64, blocks: int = 8, bound: float = 1.0) -> nn.Module:
+def build_residual(factor: int, *, channels: int = 64, blocks: int = 8, bound: float = 0.5) -> nn.Module:
     """Residual network without normalisation (B. Lim et al., CVPRW 2017, arXiv:1707.02921)."""
     trunk = [ResidualBlock(channels) for _ in range(blocks)]
     return BicubicPlus(nn.Sequential(_conv(1, channels), *trunk, _tail(channels, factor)), factor, bound)

@@ -13,7 +13,7 @@ from finescan.models.layers import KERNELS, Interpolate
 from finescan.models.networks import build_residual, build_stack
 from finescan.models.ridge import RidgeFilter
 
-LARGEST = {"channels": 512, "depth": 64, "blocks": 64, "radius": 16, "bound": 100.0}
+LARGEST = {"channels": 512, "depth": 64, "blocks": 64, "radius": 16, "bound": 0.5.0}
 LARGEST_FACTOR = 32
 
 
@@ -55,14 +55,14 @@ MODELS: dict[str, Architecture] = {
     "fast": Architecture(
         build_stack,
         lambda a: int(a["depth"]) + 2,
-        {"channels": 32, "depth": 6, "bound": 1.0},
+        {"channels": 32, "depth": 6, "bound": 0.5},
         True,
         "Plain stack of 3 x 3 convolutions, about 60 000 weights; trains in half a minute on two cores.",
     ),
     "strong": Architecture(
         build_residual,
         lambda a: 2 * int(a["blocks"]) + 2,
-        {"channels": 64, "blocks": 8, "bound": 1.0},
+        {"channels": 64, "blocks": 8, "bound": 0.5},
         True,
         "Residual network of about 0.6 million weights; for graphics cards and larger pairs.",
     ),

@@ -75,7 +75,7 @@ class Member:
         for group in self.optimiser.param_groups:
             group["lr"] = self._config.learning_rate * rate(self.step_done, self.steps)
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self._loss(self.sampler.batch(self._config.batch))
+        loss = self.loss_of(self.sampler.batch(self._config.batch))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.last_loss = float(loss.detach())
@@ -133,7 +133,8 @@ class Member:
         self.step_done, self.best, self.best_psnr = state["step_done"], state["best"], state["best_psnr"]
         self.last_loss, self.history = state["last_loss"], list(state["history"])
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Loss of the network as it is, on a batch of grey levels."""
         grey, p = self._patches.hr_grey, self._patches
         lr, hr, weight = (torch.from_numpy(a)[:, None].to(self._device) for a in batch)
         x = (lr * (p.gain / grey.std) + (p.offset - grey.mean) / grey.std).contiguous(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from finescan.training.loop import Member, make_sampler
 
 #: how often a member may see every training pixel. Beyond about this, networks learn the training area by heart
 #: (measured, docs/design and LOG.md): time left over goes to further members instead.
-MOST_EPOCHS = 500.0
+MOST_EPOCHS = 150.0
 LEAST_STEPS, MOST_STEPS = 300, 30_000
 _WARM, _TIMED = 2, 4
 _GAIN = 1.15  # a setting must be this much faster to be preferred

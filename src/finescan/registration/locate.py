@@ -19,7 +19,7 @@ from finescan.registration.polish import blurred, polish, template_of
 from finescan.registration.prepare import FLATTEN_SHARE, WORKING_SPREAD, Reduced, flatten, level, reduce
 from finescan.registration.prior import Prior, prior_from_headers
 from finescan.registration.search import OVERSAMPLED, Peak, Tile, distinct, pose_grid, rotation, search
-from finescan.registration.verdict import FOUND_AT, decide
+from finescan.registration.verdict import CLEAR_AT, decide, stand_out, stands_out_turned
 from finescan.values import Grid, Image, Region, Verdict, Warp
 
 Progress = Callable[[float, float, str], None]
@@ -29,7 +29,8 @@ MAP_PX = 300.0  # the search level has about so many pixels across the map …
 TILE_PX = (40.0, 96.0)  # … but so many across the tile (geometric mean of its sides)
 FINE_PX = 144.0  # pixels across the tile at the last level
 CANDIDATES = 8
-FINE_CANDIDATES = 3
+RIVALS = 2  # best places away from the first: further decoys, and looked at on the finest level
+RIVAL_SHARE = 0.1  # of the tile: how far away
 BLURS_PX = (1.0, 0.0)  # of the features while polishing
 LEAST_TILE_PX = 16.0
 
@@ -169,15 +170,18 @@ def _attempt(lr: Image, hr: Image, prior: Prior, progress: Progress | None) -> L
     tile_flat, tile_ok = _tile_level(job, pitch)
     grid = _map_grid(job.lr.grid, pitch)
     flat, ok = _map_level(job, job.lr, grid, tile_flat.shape)
-    found: dict[str, list[list[tuple[Peak, Grid]]]] = {}
+    found: dict[str, Hits] = {}
     for k, (name, mode) in enumerate(MODES.items()):
         if progress is not None:
             progress(k, len(MODES), f"searching {lr.name} for {hr.name} ({name})")
         tile = Tile(mode.features(tile_flat, tile_ok, OVERSAMPLED), tile_ok)
         maps = [np.ascontiguousarray(mode.features(np.flip(flat, a), np.flip(ok, a), 1.0)) for a in MIRRORS]
         poses = pose_grid(tile.half, prior.ratio_error, prior.rotation_deg, mode.step_px)
-        peaks = [_polished(p, m, tile, mode) for p, m in zip(search(maps, tile, poses), maps, strict=True)]
-        found[name] = [_finished(job, p, grid, mode, axes) for p, axes in zip(peaks, MIRRORS, strict=True)]
+        rough = [_polished(p, m, tile, mode) for p, m in zip(search(maps, tile, poses), maps, strict=True)]
+        sharp = [_finished(job, p, grid, mode, axes) for p, axes in zip(rough, MIRRORS, strict=True)]
+        found[name] = _hits(rough, sharp, grid, RIVAL_SHARE * float(min(job.extent)))
+        if found[name].ratio >= CLEAR_AT:
+            break
     if progress is not None:
         progress(len(MODES), len(MODES), f"searched {lr.name} for {hr.name}")
     return _judged(job, found)
@@ -230,34 +234,39 @@ def _map_level(job: _Job, source: Reduced, grid: Grid, tile_shape: Sequence[int]
 
 
 def _polished(peaks: list[Peak], field: Array, tile: Tile, mode: Mode) -> list[Peak]:
-    """The best distinct peaks, each improved first on blurred, then on sharp features."""
+    """The best distinct peaks, each improved first on blurred, then on sharp features; one per place, best first."""
     if not mode.signed:
         peaks = [p for p in peaks if p.score > 0]
-    skew = mode.step_px / max(tile.half)
-    best = distinct(peaks, 3.0, CANDIDATES, skew)
+    best = distinct(peaks, 3.0, CANDIDATES, mode.step_px / max(tile.half))
+    best += _elsewhere(peaks, best[:1], RIVAL_SHARE * 2 * min(tile.half))[:RIVALS]
     for blur in BLURS_PX:
         template, soft = template_of(tile, blur), blurred(field, blur)
         best = [polish(p, soft, template, signed=mode.signed) for p in best]
     return distinct(sorted(best, key=lambda p: -abs(p.score)), 1.5, CANDIDATES, 1.0)
 
 
+def _elsewhere(peaks: Sequence[Peak], first: Sequence[Peak], apart: float) -> list[Peak]:
+    """The best peaks away from the first, and from each other."""
+    return distinct([*first, *peaks], apart, RIVALS + 1, np.inf)[1:]
+
+
 def _finished(job: _Job, peaks: list[Peak], grid: Grid, mode: Mode, mirror: tuple[int, ...]) -> list[tuple[Peak, Grid]]:
-    """The best few peaks again on the finest level, each in its own cut-out of the (mirrored) map."""
+    """The best few places again on the finest level, each in its own cut-out of the (mirrored) map."""
     pitch = job.pitch(FINE_PX)
-    out: list[tuple[Peak, Grid]] = [(p, grid) for p in peaks]
     if pitch > 0.8 * grid.pixel_size_nm[0]:
-        return out
+        return [(p, grid) for p in peaks]
     flat, ok = _tile_level(job, pitch)
     tile = Tile(mode.features(flat, ok, OVERSAMPLED), ok)
     template = template_of(tile)
     source = job.lr.mirrored(mirror)
-    for k, peak in enumerate(peaks[:FINE_CANDIDATES]):
+    out: list[tuple[Peak, Grid]] = []
+    apart = RIVAL_SHARE * float(min(job.extent)) / grid.pixel_size_nm[0]
+    for peak in [*peaks[:1], *_elsewhere(peaks, peaks[:1], apart)]:
         own = _around(source.grid, grid.to_nm(peak.centre), job.extent, pitch)
         field_flat, field_ok = _map_level(job, _cut(source, own), own, flat.shape)
         field = mode.features(field_flat, field_ok, 1.0)
         start = Peak(peak.matrix, own.to_index(grid.to_nm(peak.centre)), peak.score)
-        out[k] = (polish(start, field, template, signed=mode.signed), own)
-    out = out[:FINE_CANDIDATES]
+        out.append((polish(start, field, template, signed=mode.signed), own))
     return sorted(out, key=lambda p: -abs(p[0].score))
 
 
@@ -281,18 +290,39 @@ def _cut(source: Reduced, grid: Grid) -> Reduced:
 
 
 # ---------------------------------------------------------------------------------------------------- judgement
-def _judged(job: _Job, found: dict[str, list[list[tuple[Peak, Grid]]]]) -> Location:
-    """The mode whose target stands out most from its decoys decides."""
-    best = {name: [abs(v[0][0].score) if v else 0.0 for v in variants] for name, variants in found.items()}
-    ratios = {name: s[0] / max(*s[1:], 1e-6) for name, s in best.items()}
-    name = max(ratios, key=lambda n: ratios[n])
-    ordered = sorted(ratios, key=lambda n: -ratios[n])
-    candidates = [Candidate(job.warp(p, g), p.score, n) for n in ordered for p, g in found[n][0]]
+@dataclass(frozen=True)
+class Hits:
+    """What one mode found: places in the map on the finest level, and how far the best stands out from chance."""
+
+    places: list[tuple[Peak, Grid]]
+    ratio: float
+    turned: bool
+
+
+def _hits(rough: list[list[Peak]], sharp: list[list[tuple[Peak, Grid]]], grid: Grid, apart_nm: float) -> Hits:
+    """Compare the map with the mirrored ones, at the search level and at the finest."""
+    top_rough = [abs(v[0].score) if v else 0.0 for v in rough]
+    top_sharp = [abs(v[0][0].score) if v else 0.0 for v in sharp]
+    top_rough.append(_rival([(p, grid) for p in rough[0]], apart_nm))
+    top_sharp.append(_rival(sharp[0], apart_nm))
+    return Hits(sharp[0], stand_out(top_rough, top_sharp), stands_out_turned(top_rough[: len(MIRRORS)]))
+
+
+def _rival(places: list[tuple[Peak, Grid]], apart_nm: float) -> float:
+    """Best score in the map itself, but away from the best place: a lattice matches itself everywhere."""
+    centres = [g.to_nm(p.centre) for p, g in places]
+    far = [abs(p.score) for (p, _), c in zip(places, centres, strict=True) if np.max(np.abs(c - centres[0])) > apart_nm]
+    return max(far, default=0.0)
+
+
+def _judged(job: _Job, found: dict[str, Hits]) -> Location:
+    """The mode whose target stands out most decides."""
+    ordered = sorted(found, key=lambda n: -found[n].ratio)
+    name = ordered[0]
+    candidates = [Candidate(job.warp(p, g), p.score, n) for n in ordered for p, g in found[n].places]
     first = candidates[0] if candidates else Candidate(Warp.affine(job.expected, np.zeros(2)), 0.0, name)
-    merged = _merged(candidates, job)
-    turned = any(max(s[1:]) > FOUND_AT * sorted(s)[-2] for s in best.values() if max(s[1:]) > s[0])
-    verdict, reasons = decide(ratios[name], _overlap(job, first.lr_from_hr), turned)
-    return Location(first.lr_from_hr, name, first.score, ratios[name], verdict, reasons, merged)
+    verdict, reasons = decide(found[name].ratio, _overlap(job, first.lr_from_hr), any(h.turned for h in found.values()))
+    return Location(first.lr_from_hr, name, first.score, found[name].ratio, verdict, reasons, _merged(candidates, job))
 
 
 def _merged(candidates: list[Candidate], job: _Job) -> tuple[Candidate, ...]:

@@ -79,7 +79,7 @@ def whitened_features(flat: Array, ok: Array, unit: float) -> Array:
 
 
 MODES: dict[str, Mode] = {
-    "ncc": Mode(grey_features, 4.0, True),
     "orientation": Mode(orientation_features, 3.0, False),
     "whitened": Mode(whitened_features, 2.5, True),
+    "ncc": Mode(grey_features, 4.0, True),
 }

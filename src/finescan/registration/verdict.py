@@ -6,10 +6,35 @@ chance gives on this very material. Only the ratio of the two decides; no correl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from finescan.values import Verdict
 
 FOUND_AT = 1.35
 DOUBTFUL_AT = 1.15
+CLEAR_AT = 1.8  # a mode that stands out this far needs no second opinion
+CHANCE_KEPT = 0.7  # chance at the finest level is at least this share of chance at the search level
+
+
+def stand_out(rough: Sequence[float], sharp: Sequence[float]) -> float:
+    """How far the best match stands out from chance: geometric mean of the ratios at the search and finest level.
+
+    At the search level chance is the maximum over many places and therefore a steady figure; at the finest level only
+    a few places are looked at, so a small figure there is no proof of anything: it is kept from below.
+
+    Parameters
+    ----------
+    rough, sharp : best absolute scores at the two levels: the map itself first, then everything that is chance.
+    """
+    chance = max(*rough[1:], 1e-6)
+    fine_chance = max(*sharp[1:], CHANCE_KEPT * chance)
+    return float((rough[0] / chance * sharp[0] / fine_chance) ** 0.5)
+
+
+def stands_out_turned(rough: Sequence[float]) -> bool:
+    """Whether one of the decoys stands out from the map itself and from the other decoys as a target should."""
+    ordered = sorted(rough)
+    return max(rough[1:]) > rough[0] and ordered[-1] > CLEAR_AT * ordered[-2]
 
 
 def decide(ratio: float, overlap: float, turned: bool) -> tuple[Verdict, tuple[str, ...]]:

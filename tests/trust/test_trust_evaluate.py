@@ -154,6 +154,14 @@ def test_all_contestants_are_judged_on_the_same_pixels() -> None:
     assert judged(holed).facts["left_out_blocks"] == 1
 
 
+def test_a_contestant_that_is_not_there_spoils_nothing() -> None:
+    two = {"bicubic": blurred(2.0), "network": blurred(1.0)}
+    three = two | {"ridge": np.full(SHAPE, np.nan)}
+    alone, among = (evaluate(r, REFERENCE, grid=GRID, tiles=tiles(), data_range=RANGE) for r in (two, three))
+    assert among.facts["left_out_contestants"] == ["ridge"]
+    assert among.scores == alone.scores
+
+
 def test_a_loss_in_bright_areas_is_told_although_the_mean_gains() -> None:
     image = blurred(0.7)
     bright = ndimage.gaussian_filter(REFERENCE, 2.0) >= np.quantile(ndimage.gaussian_filter(REFERENCE, 2.0), 0.95)

@@ -25,7 +25,8 @@ CAP_DB = 120.0
 _STEEP_PX, _CALM_PX = 1.5, 2.0  # the reference is noisy: steepness and grey are taken from smoothed versions
 _ENOUGH = 50  # pixels of a subset a block must hold to count
 
-Images = Mapping[str, NDArray[Any]]
+Floats = NDArray[np.floating[Any]]
+Images = Mapping[str, Floats]
 
 
 def evaluate(
@@ -45,7 +46,8 @@ def evaluate(
 
     Parameters
     ----------
-    results : contestant -> image on ``grid``; NaN = not available there.
+    results : contestant -> image on ``grid``; NaN = not available there. A contestant that lacks half of the tiles
+        is left out (and listed), unless it is the candidate or the baseline.
     reference : the fine scan on ``grid`` (NaN where it is not).
     grid : of all of them.
     tiles : held-out boxes on ``grid``; must not overlap. Few tiles are halved for the standard errors.
@@ -74,10 +76,13 @@ def evaluate(
     'better'
     """
     candidate = candidate or ("network" if "network" in results else list(results)[-1] if results else "")
-    images = {k: np.asarray(v, np.float64) for k, v in results.items()}
-    truth = np.asarray(reference, np.float64)
+    images = {k: _floating(v) for k, v in results.items()}
+    truth = _floating(reference)
     _check_inputs(images, truth, grid, baseline, candidate)
-    used, valid, left_out = _usable(images, truth, checked_tiles(tiles, grid), mask)
+    regions = checked_tiles(tiles, grid)
+    absent = [k for k, v in images.items() if k not in (baseline, candidate) and _known_share(v, regions) < VALID_SHARE]
+    images = {k: v for k, v in images.items() if k not in absent}
+    used, valid, left_out = _usable(images, truth, regions, mask)
     fits = {k: fit_line(v[valid], truth[valid]) for k, v in images.items()}
     raw, fitted = _measure(images, truth, used, valid, data_range, fits)
     near = nearness(used)
@@ -97,6 +102,7 @@ def evaluate(
         "n_blocks": len(used),
         "block_px": [list(b.shape) for b in used],
         "left_out_blocks": left_out,
+        "left_out_contestants": absent,
         "valid_share": float(valid.sum() / sum(np.prod(b.shape) for b in used)),
         "rule": rule,
         "consistency": _consistency(images, grid, coarse, consistency),
@@ -115,7 +121,13 @@ def evaluate(
     )
 
 
-def _check_inputs(images: Images, truth: NDArray[np.float64], grid: Grid, baseline: str, candidate: str) -> None:
+def _floating(values: NDArray[Any]) -> Floats:
+    """float32, or float64 where it already is: blocks are measured in float64, but whole images need not be."""
+    array = np.asarray(values)
+    return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+
+
+def _check_inputs(images: Images, truth: Floats, grid: Grid, baseline: str, candidate: str) -> None:
     for name in (baseline, candidate):
         if name not in images:
             raise InputError(
@@ -127,8 +139,12 @@ def _check_inputs(images: Images, truth: NDArray[np.float64], grid: Grid, baseli
             raise InputError(f"All images must lie on the grid of {grid.shape} px, but {name} is {image.shape}.")
 
 
+def _known_share(image: Floats, tiles: Sequence[Region]) -> float:
+    return float(np.mean(np.concatenate([np.isfinite(image[t.slices]).ravel() for t in tiles])))
+
+
 def _usable(
-    images: Images, truth: NDArray[np.float64], tiles: Sequence[Region], mask: NDArray[np.bool_] | None
+    images: Images, truth: Floats, tiles: Sequence[Region], mask: NDArray[np.bool_] | None
 ) -> tuple[list[Region], NDArray[np.bool_], int]:
     """Blocks with enough pixels that are known in all images, these pixels, and the number of blocks left out."""
     known = np.isfinite(truth) if mask is None else np.isfinite(truth) & np.asarray(mask, bool)
@@ -152,7 +168,7 @@ Table = dict[str, dict[str, NDArray[np.float64]]]
 
 def _measure(
     images: Images,
-    truth: NDArray[np.float64],
+    truth: Floats,
     used: Sequence[Region],
     valid: NDArray[np.bool_],
     data_range: float,
@@ -209,7 +225,7 @@ def _per_block(used: Sequence[Region], raw: Table, candidate: str, baseline: str
 
 def _subsets(
     images: Images,
-    truth: NDArray[np.float64],
+    truth: Floats,
     used: Sequence[Region],
     valid: NDArray[np.bool_],
     data_range: float,
@@ -230,16 +246,15 @@ def _subsets(
 
 def _subset(
     images: Images,
-    truth: NDArray[np.float64],
+    truth: Floats,
     used: Sequence[Region],
     chosen: NDArray[np.bool_],
     data_range: float,
     names: tuple[str, str],
     valid: NDArray[np.bool_],
 ) -> dict[str, Any]:
-    square = {k: np.where(chosen, (v - truth) ** 2, 0.0) for k, v in images.items()}
     count = np.array([chosen[b.slices].sum() for b in used])
-    error = {k: np.array([v[b.slices].sum() for b in used]) for k, v in square.items()}
+    error = {k: np.array([_squares(v, truth, chosen, b) for b in used]) for k, v in images.items()}
     pooled = {k: _decibel(e.sum() / max(count.sum(), 1), data_range) for k, e in error.items()}
     one, other = (
         np.array(
@@ -251,13 +266,20 @@ def _subset(
     return {"share": float(chosen.sum() / valid.sum()), "psnr": pooled, "gain": gain}
 
 
+def _squares(image: Floats, truth: Floats, chosen: NDArray[np.bool_], block: Region) -> float:
+    """Sum of squared differences over the chosen pixels of a block."""
+    inside = chosen[block.slices]
+    d = image[block.slices][inside].astype(np.float64) - truth[block.slices][inside]
+    return float(d @ d)
+
+
 def _decibel(mean_square: float, data_range: float) -> float:
     return float("inf") if mean_square == 0 else float(10 * np.log10(data_range**2 / mean_square))
 
 
 def _curves(
     images: Images,
-    truth: NDArray[np.float64],
+    truth: Floats,
     used: Sequence[Region],
     valid: NDArray[np.bool_],
     grid: Grid,

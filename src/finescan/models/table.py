@@ -13,7 +13,7 @@ from finescan.models.layers import KERNELS, Interpolate
 from finescan.models.networks import build_residual, build_stack
 from finescan.models.ridge import RidgeFilter
 
-LARGEST = {"channels": 512, "depth": 64, "blocks": 64, "radius": 16, "bound": 0.5.0}
+LARGEST = {"channels": 512, "depth": 64, "blocks": 64, "radius": 16, "bound": 100.0}
 LARGEST_FACTOR = 32
 
 

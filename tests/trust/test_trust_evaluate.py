@@ -231,3 +231,14 @@ def test_wrong_inputs_are_refused_with_advice() -> None:
         judged(TRUTH, data_range=-1.0)
     with pytest.raises(InputError, match="No held-out tile has half"):
         judged(np.full(SHAPE, np.nan))
+
+
+def test_read_only_inputs_are_accepted_and_unchanged() -> None:
+    results = {"bicubic": blurred(2.0), "network": blurred(1.0)}
+    mask = np.ones(SHAPE, bool)
+    for a in (*results.values(), mask):
+        a.flags.writeable = False
+    before = {k: v.copy() for k, v in results.items()}
+    one, two = (evaluate(results, REFERENCE, grid=GRID, tiles=tiles(), data_range=RANGE, mask=mask) for _ in range(2))
+    assert all(np.array_equal(before[k], v) for k, v in results.items())
+    assert one.to_dict() == two.to_dict()

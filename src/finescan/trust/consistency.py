@@ -27,6 +27,7 @@ MARGIN = 1.25  # … times this is the threshold,
 LEAST, MOST = 4.0, 8.0  # but not outside these many (robust) standard deviations of them
 _TRUNCATE = 4.0
 _ENOUGH = 64  # coarse pixels
+LEVELS, _PER_LEVEL = 12, 400  # grey levels the noise is measured at, and coarse pixels each needs at least
 _FINE_ENOUGH_PX = 0.02
 _BAND_PIXELS = 1 << 24
 _COVERED = 0.9  # share of the blur's weight that must be known
@@ -42,9 +43,11 @@ class Consistency:
     psf_sigma_px : Gaussian blur, coarse pixels.
     gain, offset : coarse grey level = gain * blurred fine grey level + offset.
     noise_sigma : robust standard deviation of the recorded residual, coarse grey levels, single pixels.
-    threshold : largest locally averaged residual that is still ordinary, in ``noise_sigma``.
+    threshold : largest locally averaged residual that is still ordinary, in standard deviations of its grey level.
     explained : share of the coarse variance that the degraded recorded fine scan explains, 0 to 1.
     rails : darkest and brightest *coarse* level that both scans can record; beyond them nothing can be said.
+    noise_curve : (levels, standard deviations): the noise grows with the grey level (shot noise); between the levels
+        it is interpolated. Empty = ``noise_sigma`` everywhere.
     """
 
     psf_sigma_px: float
@@ -54,6 +57,14 @@ class Consistency:
     threshold: float
     explained: float
     rails: tuple[float, float] = (float("-inf"), float("inf"))
+    noise_curve: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+    def noise_at(self, grey: NDArray[Any]) -> NDArray[np.float32]:
+        """Standard deviation of single coarse pixels where the local average of the coarse scan is ``grey``."""
+        levels, sigmas = self.noise_curve
+        if not levels:
+            return np.full(np.shape(grey), self.noise_sigma, np.float32)
+        return np.interp(grey, levels, sigmas).astype(np.float32)
 
     @property
     def informative(self) -> bool:
@@ -75,7 +86,9 @@ class Consistency:
         """Inverse of :meth:`to_dict`."""
         low, high = d["rails"]
         rails = (-np.inf if low is None else low, np.inf if high is None else high)
-        return cls(**{k: v for k, v in d.items() if k not in ("rails", "informative")}, rails=rails)
+        levels, sigmas = d.get("noise_curve", ((), ()))
+        rest = {k: v for k, v in d.items() if k not in ("rails", "informative", "noise_curve")}
+        return cls(**rest, rails=rails, noise_curve=(tuple(levels), tuple(sigmas)))
 
 
 def degrade(image: Image, onto: Grid, *, psf_sigma_px: float) -> NDArray[np.float32]:
@@ -180,35 +193,50 @@ def calibrate(
     cut = np.asarray((fine.data <= dark) | (fine.data >= bright), np.float32)
     if cut.any():
         usable &= ~(degrade(fine.with_data(cut), recorded.grid, psf_sigma_px=1.0) > _CUT_SHARE)
-    between = 0.05, WIDEST_PX
+    between, level = (0.05, WIDEST_PX), np.asarray(_local_mean(values.astype(np.float64)), np.float64)
     for _ in range(2):  # the second time without the places where the specimen itself has changed
         sigma, gain, offset, _ = fit_psf_sigma(fine, recorded, mask=usable, between=between)
         between = max(0.05, sigma - 0.2), sigma + 0.2
         predicted = gain * degrade(fine, recorded.grid, psf_sigma_px=sigma) + offset
         difference = np.where(usable, predicted - values.astype(np.float64), np.nan)
-        noise, threshold = _yardstick(difference)
-        changed = np.abs(_local_mean(difference)) > threshold * noise
+        noise = _robust_std(difference[np.isfinite(difference)]) or float(np.nanstd(difference)) or 1.0
+        curve = _noise_curve(difference, level, noise)
+        scaled = difference / np.interp(level, *curve)
+        threshold = _threshold(scaled)
+        changed = np.abs(_local_mean(scaled)) > threshold
         trial, usable = usable & np.isfinite(difference), usable & ~changed
     kept, grey = difference[trial & ~changed], values[trial & ~changed]
     explained = max(0.0, 1 - float(np.mean(kept**2) / np.var(grey, dtype=np.float64))) if np.ptp(grey) else 0.0
     ends = sorted((gain * dark + offset, gain * bright + offset))
     limits = max(low, ends[0]), min(high, ends[1])
-    return Consistency(sigma, gain, offset, noise, threshold, explained, limits)
+    return Consistency(sigma, gain, offset, noise, threshold, explained, limits, curve)
 
 
-def _yardstick(difference: NDArray[np.float64]) -> tuple[float, float]:
-    """Noise of single pixels (grey levels), and the largest ordinary local average in that unit.
+def _noise_curve(
+    difference: NDArray[np.float64], level: NDArray[np.float64], noise: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Robust standard deviation of the residual by grey level, in equally filled bins; never below a third of all."""
+    good = np.isfinite(difference) & np.isfinite(level)
+    grey, rest = level[good], difference[good]
+    count = min(LEVELS, grey.size // _PER_LEVEL)
+    if count < 2:
+        return (float(np.median(grey)),), (noise,)
+    parts = np.array_split(np.argsort(grey, kind="stable"), count)
+    levels = [float(np.median(grey[p])) for p in parts]
+    sigmas = [max(1.4826 * float(np.median(np.abs(rest[p]))), noise / 3) for p in parts]
+    return tuple(levels), tuple(sigmas)
+
+
+def _threshold(scaled: NDArray[np.float64]) -> float:
+    """The largest ordinary local average of residuals in standard deviations.
 
     Quantiles follow the true distribution where the fit is good; robust limits keep a changed or badly registered
     place from declaring itself ordinary.
     """
-    kept = difference[np.isfinite(difference)]
-    noise = _robust_std(kept) or float(kept.std()) or 1.0
-    smooth = np.abs(_local_mean(difference))
-    smooth = smooth[np.isfinite(smooth)] / noise
+    smooth = np.abs(_local_mean(scaled))
+    smooth = smooth[np.isfinite(smooth)]
     ordinary = 1.4826 * float(np.median(smooth))
-    threshold = np.clip(MARGIN * np.quantile(smooth, QUANTILE), LEAST * ordinary, MOST * ordinary)
-    return noise, float(threshold)
+    return float(np.clip(MARGIN * np.quantile(smooth, QUANTILE), LEAST * ordinary, MOST * ordinary))
 
 
 def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -222,13 +250,15 @@ def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDA
 
     Returns
     -------
-    residual : (shape of ``lr``) degraded minus recorded, in ``check.noise_sigma``; NaN where not covered.
+    residual : (shape of ``lr``) degraded minus recorded, in standard deviations of the noise at the grey level that
+        was recorded; NaN where not covered.
     inconsistent : True where it exceeds the threshold.
     """
     predicted = check.gain * degrade(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px) + check.offset
     # a saturated pixel says "this bright or brighter", and that is all it can contradict
-    residual = np.clip(predicted, *check.rails) - np.clip(np.asarray(lr.data[...], np.float32), *check.rails)
-    smooth = (_local_mean(residual) / check.noise_sigma).astype(np.float32)
+    recorded = np.asarray(lr.data[...], np.float32)
+    residual = np.clip(predicted, *check.rails) - np.clip(recorded, *check.rails)
+    smooth = _local_mean(residual / check.noise_at(_local_mean(recorded))).astype(np.float32)
     with np.errstate(invalid="ignore"):
         return smooth, np.abs(smooth) > check.threshold
 

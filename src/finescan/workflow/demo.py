@@ -22,7 +22,7 @@ from finescan.workflow.reading import Outcome
 from finescan.workflow.run import complete
 
 Progress = Callable[[float, float, str], None]
-SIZE, RATIO, FINE = (320, 400), 4.0, (640, 704)
+SIZE, RATIO, FINE, COUNTS = (320, 400), 4.0, (640, 704), (300.0, 400.0)
 MARGIN_PX = 16  # output pixels: the outermost frame of the map is left out of the comparison with the truth
 
 
@@ -53,7 +53,7 @@ def demo(
     make_folder(out / "scans")
     if progress:
         progress(0, 1, "simulating a sample")
-    job = simulate("polycrystal", size=SIZE, ratio=RATIO, fine=FINE, dtype="uint8", seed=seed)
+    job = simulate("porous", size=SIZE, ratio=RATIO, fine=FINE, dtype="uint8", counts=COUNTS, seed=seed)
     names = out / "scans" / "coarse.tif", out / "scans" / "fine.tif"
     for name, image in zip(names, (job.lr, job.hr[0]), strict=True):
         io.write(name, image, overwrite=True)

@@ -28,9 +28,10 @@ class Predicts(Protocol):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Every contestant and the reference on the pieces that hold test blocks, laid out below each other.
+    """Every contestant and the reference on the pieces that hold test blocks.
 
-    ``grid`` has the output's pixel size but no place in the map: metrics work block by block.
+    One piece lies on its own grid in the frame of the coarse map (``in_place``). Several are laid out below each other
+    on a grid without a place: metrics work block by block.
     """
 
     results: Mapping[str, NDArray[np.float32]]
@@ -38,6 +39,7 @@ class HeldOut:
     mask: NDArray[np.bool_]
     tiles: tuple[Region, ...]
     grid: Grid
+    in_place: bool
 
 
 def held_out(patches: PatchSet, models: Mapping[str, Predicts], enhanced: Image, *, name: str) -> HeldOut:
@@ -47,7 +49,8 @@ def held_out(patches: PatchSet, models: Mapping[str, Predicts], enhanced: Image,
         raise InputError("No held-out area is left to judge on. Record a larger fine scan.")
     rows = np.cumsum([0, *(p.hr.shape[0] for p in pieces)])
     shape = int(rows[-1]), max(p.hr.shape[1] for p in pieces)
-    grid = Grid.of(shape, patches.out_grid.pixel_size_nm)
+    in_place = len(pieces) == 1
+    grid = pieces[0].out_grid if in_place else Grid.of(shape, patches.out_grid.pixel_size_nm)
     reference = np.full(shape, np.nan, np.float32)
     mask = np.zeros(shape, bool)
     results = {n: np.full(shape, np.nan, np.float32) for n in (*models, name)}
@@ -59,7 +62,7 @@ def held_out(patches: PatchSet, models: Mapping[str, Predicts], enhanced: Image,
             results[n][box] = model.predict(piece.lr)
         results[name][box] = on_grid(enhanced, piece.out_grid)
         tiles += _tiles(patches, piece, grid, row)
-    return HeldOut(results, reference, mask, tuple(tiles), grid)
+    return HeldOut(results, reference, mask, tuple(tiles), grid, in_place)
 
 
 def on_grid(image: Image, grid: Grid) -> NDArray[np.float32]:
@@ -91,8 +94,8 @@ def _tiles(patches: PatchSet, piece: Piece, grid: Grid, row: int) -> list[Region
     return out
 
 
-def judge(held: HeldOut, *, data_range: float, candidate: str) -> TrustReport:
-    """The verdict on the test blocks."""
+def judge(held: HeldOut, *, data_range: float, candidate: str, coarse: Image, check: Consistency) -> TrustReport:
+    """The verdict on the test blocks; with one piece also how much of each contestant contradicts the coarse map."""
     return trust.evaluate(
         held.results,
         held.reference,
@@ -101,19 +104,34 @@ def judge(held: HeldOut, *, data_range: float, candidate: str) -> TrustReport:
         data_range=data_range,
         mask=held.mask,
         candidate=candidate,
+        coarse=coarse if held.in_place and check.informative else None,
+        consistency=check if held.in_place and check.informative else None,
     )
 
 
-def yardstick(patches: PatchSet, lr: Image) -> Consistency:
-    """How well the *recorded* fine scan explains the coarse one, on the training area of the largest piece."""
+def yardstick(patches: PatchSet, pairs: Sequence[Pair]) -> Consistency:
+    """How well the *recorded* fine scan explains the coarse one, on the piece with the largest training area."""
     piece = max(patches.pieces, key=lambda p: int(p.role_fine("train").sum()))
+    pair = next(p for p in pairs if p.hr.name == piece.name)
     fine = np.where(piece.weight, piece.hr, np.nan).astype(np.float32)
-    rails = trust.saturation_levels(lr.data[...] if lr.grid.size < 1 << 26 else lr.data[:: lr.grid.shape[0] // 4096])
-    return trust.calibrate(Image(fine, piece.out_grid, piece.name), lr, rails=rails)
+    return trust.calibrate(
+        Image(fine, piece.out_grid, piece.name),
+        pair.lr,
+        rails=rails(pair.lr),
+        fine_rails=trust.saturation_levels(pair.hr.array()),
+    )
+
+
+def rails(lr: Image) -> tuple[float | None, float | None]:
+    """Levels at which the coarse map saturates, from a subset of rows of a large map."""
+    step = max(1, lr.grid.size >> 26)
+    return trust.saturation_levels(np.asarray(lr.data[::step]))
 
 
 def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consistency) -> TrustMap:
     """The flags with "inconsistent" set where the enhanced map, degraded again, contradicts the coarse one."""
+    if not check.informative:  # the recorded fine scan itself contradicts the coarse one (another detector)
+        return flags
     out = np.array(flags.flags[...])
     bit = flag_bits("inconsistent")
     for rows, _, bad in trust.consistency_bands(enhanced, lr, check):

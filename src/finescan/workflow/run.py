@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import finescan
-from finescan import io, trust
+from finescan import io
 from finescan.enhancement import EnhanceConfig, enhance
 from finescan.errors import RegistrationRefused
 from finescan.models import Model, load_model, save_model
@@ -20,7 +20,7 @@ from finescan.registration import load_pair, register_all, save_pair
 from finescan.registration.prior import prior_from_headers
 from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
-from finescan.trust import TrustReport
+from finescan.trust import Consistency, TrustReport
 from finescan.values import Grid, Image, Pair, TrustMap, Verdict
 from finescan.workflow import judging, page
 from finescan.workflow.folder import RunFolder, key_of, require_space, write_json
@@ -108,16 +108,22 @@ def complete(
     patches = _patches(job, pairs)
     model = _learn(job, patches)
     contestants: dict[str, Model] = fit_contestants(patches)
+    check = judging.yardstick(patches, pairs)
+    if not check.informative:
+        job.notes.append(
+            "Coarse and fine scan show different things (another detector, or a changed specimen): the enhanced map "
+            "cannot be checked against the coarse one, and no pixel is flagged as inconsistent."
+        )
     before = key_of(job.key, "fallback")
     fallen = job.folder.is_done("fallback", before)
     method = "bicubic" if fallen else _method(job, model)
-    enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, method)
-    report = _judge(job, patches, contestants, model, enhanced, method)
+    enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, check, method)
+    report = _judge(job, patches, contestants, model, enhanced, lr, check, method)
     if report.verdict == "worse" and method != "bicubic" and job.plan.values["result.method"] == "auto":
         job.folder.finish("fallback", before, instead_of=method)
         fallen, method = True, "bicubic"
-        enhanced, flags = _enhance(job, lr, contestants[method], patches, method)
-        report = _judge(job, patches, contestants, model, enhanced, method)
+        enhanced, flags = _enhance(job, lr, contestants[method], patches, check, method)
+        report = _judge(job, patches, contestants, model, enhanced, lr, check, method)
     if fallen:
         job.notes.append(
             f"On the test blocks {job.folder.facts('fallback')['instead_of']} was worse than bicubic interpolation, so "
@@ -224,7 +230,7 @@ def _register(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pa
         turn = float(plan.values["register.rotation_deg"])
         priors = [replace(prior_from_headers(lr, hr), ratio_error=ratio_error, rotation_deg=turn) for hr in hrs]
         marks = plan.values["register.landmarks"]
-        pairs = register_all(lr, hrs, priors=priors, landmarks=marks, progress=job.progress)
+        pairs = register_all(lr, hrs, landmarks=marks, progress=job.progress)
         for k, pair in enumerate(pairs):
             save_pair(pair, folder / pair_name(k, pair.hr))
         job.folder.finish("register", key, pairs=[pair_facts(p)["verdict"] for p in pairs])
@@ -309,21 +315,21 @@ def _method(job: Job, model: Model) -> str:
     return str(model.card.training["chosen"]) if asked == "auto" else str(asked)
 
 
-def _enhance(job: Job, lr: Image, model: Model, patches: PatchSet, method: str) -> tuple[Image, TrustMap]:
+def _enhance(
+    job: Job, lr: Image, model: Model, patches: PatchSet, check: Consistency, method: str
+) -> tuple[Image, TrustMap]:
     """The whole map, its flags, and the files of both; continues block by block."""
     plan, path = job.plan, job.folder.path
     dtype = plan.choose("result.dtype", patches.hr_dtype, "That of the fine scan, so that grey levels mean the same.")
     key = key_of(job.key, plan.part(("result.dtype", "result.tiff", "result.zarr")), method)
     if not job.folder.is_done("enhance", key):
-        rails = trust.saturation_levels(lr.array()) if lr.grid.size < LARGE_PX else (None, None)
-        config = EnhanceConfig(dtype=dtype, saturation=rails)
+        config = EnhanceConfig(dtype=dtype, saturation=judging.rails(lr))
         work = path / f"work-{key}"
         result = enhance(model, lr, folder=work, config=config, progress=job.progress)
         job.progress(0, 1, "checking against the coarse scan")
-        check = judging.yardstick(patches, lr)
         flags = judging.mark_inconsistent(result.image, lr, result.trust, check)
         _publish(job, result.image, flags, work)
-        facts = {"method": method, "flags": flags.shares(), "notes": list(result.notes), "yardstick": vars(check)}
+        facts = {"method": method, "flags": flags.shares(), "notes": list(result.notes), "yardstick": check.to_dict()}
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
     facts = job.folder.facts("enhance")
@@ -349,13 +355,20 @@ def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
 
 
 def _judge(
-    job: Job, patches: PatchSet, contestants: Mapping[str, Model], model: Model, enhanced: Image, method: str
+    job: Job,
+    patches: PatchSet,
+    contestants: Mapping[str, Model],
+    model: Model,
+    enhanced: Image,
+    lr: Image,
+    check: Consistency,
+    method: str,
 ) -> TrustReport:
     job.progress(0, 1, "judging on held-out fine scan")
     grey = patches.hr_grey
     models = {**contestants, model.card.architecture: model}
     held = judging.held_out(patches, models, enhanced, name="enhanced")
-    report = judging.judge(held, data_range=grey.high - grey.low, candidate="enhanced")
+    report = judging.judge(held, data_range=grey.high - grey.low, candidate="enhanced", coarse=lr, check=check)
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
     job.progress(1, 1, "judging on held-out fine scan")
     return report

@@ -100,7 +100,7 @@ def register_all(
     lr: Image,
     hrs: Sequence[Image],
     *,
-    prior: Prior | None = None,
+    prior: Prior | Sequence[Prior | None] | None = None,
     landmarks: Sequence[Landmarks | None] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -112,7 +112,8 @@ def register_all(
     ----------
     lr, hrs : coarse map and fine scans.
     landmarks : one entry per fine scan, None = search.
-    prior, seed, progress, options : as in :func:`register`, for every scan.
+    prior : one for all, or one entry per fine scan.
+    seed, progress, options : as in :func:`register`, for every scan.
 
     Returns
     -------
@@ -120,15 +121,16 @@ def register_all(
     other and the median disagreement; above 0.5 LR px it is a reason too.
     """
     points = landmarks or [None] * len(hrs)
+    priors = [prior] * len(hrs) if prior is None or isinstance(prior, Prior) else list(prior)
     if len(points) != len(hrs):
         raise InputError(
             f"{len(hrs)} fine scans came with {len(points)} sets of landmarks. Pass None where none exist."
         )
     pairs = []
-    for k, (hr, own) in enumerate(zip(hrs, points, strict=True)):
+    for k, (hr, own, known) in enumerate(zip(hrs, points, priors, strict=True)):
         if progress is not None:
             progress(k, len(hrs), f"registering {hr.name}")
-        pairs.append(register(lr, hr, prior=prior, landmarks=own, seed=seed, options=options))
+        pairs.append(register(lr, hr, prior=known, landmarks=own, seed=seed, options=options))
     if progress is not None:
         progress(len(hrs), len(hrs), "registered")
     return _with_overlaps(pairs)

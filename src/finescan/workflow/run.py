@@ -230,7 +230,7 @@ def _register(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pa
         turn = float(plan.values["register.rotation_deg"])
         priors = [replace(prior_from_headers(lr, hr), ratio_error=ratio_error, rotation_deg=turn) for hr in hrs]
         marks = plan.values["register.landmarks"]
-        pairs = register_all(lr, hrs, landmarks=marks, progress=job.progress)
+        pairs = register_all(lr, hrs, prior=priors, landmarks=marks, progress=job.progress)
         for k, pair in enumerate(pairs):
             save_pair(pair, folder / pair_name(k, pair.hr))
         job.folder.finish("register", key, pairs=[pair_facts(p)["verdict"] for p in pairs])

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from finescan.reporting import (
     png_data_uri,
     residual_arrows,
 )
+from finescan.reporting import figures as figures_module
 from finescan.reporting import pictures as pictures_module
 from finescan.reporting.figures import nice
 from finescan.reporting.sections import mean_and_error
@@ -167,9 +169,27 @@ def test_odd_curves_still_give_a_plot(y: list[float]) -> None:
         ElementTree.fromstring(svg)
 
 
+def _styles_of(names: str, **more: bool) -> list[str]:
+    svg = line_plot([Series(n, [0.0, 1.0], [0.0, 1.0], **more) for n in names.split()], "x", "y")
+    return re.findall(r'class="curve (\w+)" d="M[^h"]*"', svg)
+
+
+def test_no_two_curves_of_a_plot_look_alike() -> None:
+    for names in ("a b c d e f g h", "nearest bicubic lanczos ridge fast enhanced reference", "a enhanced b fine"):
+        styles = _styles_of(names)
+        assert len(styles) == len(names.split()) == len(set(styles))
+    assert len(set(_styles_of("bicubic ridge other", reference=True))) == 3
+
+
+def test_a_contestant_looks_the_same_in_every_plot() -> None:
+    one, two = _styles_of("fast enhanced bicubic"), _styles_of("other bicubic enhanced fast")
+    assert one == [two[3], two[2], two[1]]
+
+
 def test_curves_differ_by_more_than_colour() -> None:
-    svg = line_plot([Series(n, [0.0, 1.0], [0.0, 1.0]) for n in "abcdef"], "x", "y")
-    assert {f"curve s{k}" for k in range(1, 7)} <= set(re.findall(r'class="(curve s\d)"', svg))
+    css = (Path(figures_module.__file__).parent / "page" / "report.css").read_text(encoding="utf-8")
+    dashes = [re.search(rf"\.s{k} {{[^}}]*dasharray: ([\d. ]+)", css) for k in range(2, 9)]
+    assert len({d.group(1) for d in dashes}) == 7
 
 
 def test_labels_are_escaped() -> None:
@@ -217,6 +237,8 @@ def test_nice_steps_are_one_two_five(value: float, expected: float) -> None:
         (Score(1520.3, 33.0), "1520 ± 33"),
         (Score(0.84201, 0.0044), "0.8420 ± 0.0044"),
         (Score(12.3456), "12.35"),
+        (Score(23.0), "23.00"),
+        (Score(1520.0), "1520"),
         (Score(float("inf"), 0.1), "inf"),
     ],
 )

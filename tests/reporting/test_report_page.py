@@ -195,6 +195,13 @@ def test_the_grey_window_is_common_and_stated() -> None:
     assert (_pixels(page, 0) == 0).all() and (_pixels(page, 1) == 255).all()
 
 
+def test_a_picture_with_a_window_of_its_own_does_not_touch_that_of_the_others() -> None:
+    own = Layer("coarse", np.full((9, 9), -5e4), window=(-6e4, -4e4))
+    scene = Scene("S", "", (1.0, 1.0), (own, Layer("fine", np.linspace(100, 900, 81).reshape(9, 9))))
+    page = render(Report("t", Answer("better", "s"), scene))
+    assert re.search(r"Shown from grey level 100.* to 899.* coarse from -60000 to -40000", page)
+
+
 def test_the_chosen_contestant_is_marked_and_the_best_of_each_column_too(sample: Report) -> None:
     page = render(sample)
     assert re.search(r"<tr class=chosen><th scope=\"row\">fast", page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -16,7 +17,13 @@ from finescan.values import Residual
 
 _WIDTH, _HEIGHT = 640.0, 340.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72.0, 16.0, 14.0, 48.0
-_STYLES = 6  # colour and dash combinations in the style sheet
+#: styles (colour and dash) of the style sheet; names that come back in several plots keep theirs
+_STYLES = {
+    "enhanced": "s1",
+    **dict.fromkeys(("fine", "fine scan", "reference"), "s2"),
+    **{"fast": "s3", "ridge": "s4", "lanczos": "s5", "nearest": "s7", "coarse": "s6", "bicubic": "s8"},
+}
+_REFERENCES = ("ref1", "ref2", "ref3")
 
 
 def checkerboard(a: NDArray[np.generic], b: NDArray[np.generic], tiles: int = 8) -> NDArray[np.generic]:
@@ -70,11 +77,18 @@ def line_plot(
     y_axis = _Axis([s.y for s in series], log_y, _HEIGHT - _BOTTOM, _TOP)
     rows = -(-len(series) // 3)
     parts = [_frame(x_axis, y_axis, x_label, y_label)]
-    for k, s in enumerate(series):
-        style = "ref" if s.reference else f"s{k % _STYLES + 1}"
+    for k, (s, style) in enumerate(zip(series, _styles(series), strict=True)):
         parts.append(f'<path class="curve {style}" d="{_path(s, x_axis, y_axis)}"/>')
         parts.append(_legend_entry(k, style, s.name))
     return _svg(_WIDTH, _HEIGHT + 20 * rows, parts, title or y_label, description)
+
+
+def _styles(series: Sequence[Series]) -> list[str]:
+    """A style per curve: that of its name, else the first one that is free."""
+    taken = {_STYLES[s.name] for s in series if s.name in _STYLES and not s.reference}
+    free = itertools.cycle([s for s in sorted(set(_STYLES.values())) if s not in taken] or ["s1"])
+    references = itertools.cycle(_REFERENCES)
+    return [next(references) if s.reference else _STYLES.get(s.name) or next(free) for s in series]
 
 
 class _Axis:

@@ -42,7 +42,7 @@ class SceneWriter:
     def html(self, scene: Scene) -> str:
         """A figure element; its pictures are plain images until the script replaces them."""
         k = len(self._scenes)
-        common = grey_window(layer.data for layer in scene.layers)
+        common = grey_window(layer.data for layer in scene.layers if layer.window is None)
         pictures = [_encode(layer, common, scene) for layer in scene.layers]
         shown = None if scene.flags is None else _inside(scene.flags, scene)
         flags = None if shown is None else _flags(shown)
@@ -145,8 +145,7 @@ def _window_text(scene: Scene, common: tuple[float, float]) -> str:
     own = [layer for layer in scene.layers if layer.window is not None]
     text = []
     if len(own) < len(scene.layers):
-        others = "" if not own else " the other pictures"
-        text.append(f"Shown{others} from grey level {_grey(common[0])} (black) to {_grey(common[1])} (white)")
+        text.append(f"Shown from grey level {_grey(common[0])} (black) to {_grey(common[1])} (white)")
     text += [f"{a.name} from {_grey(a.window[0])} to {_grey(a.window[1])}" for a in own if a.window is not None]
     kind = "" if scene.lossless else " The pictures of this overview are compressed; read grey levels as approximate."
     return "; ".join(text) + ". The window is for display only; the data are unchanged." + kind

@@ -120,14 +120,24 @@ def _registration(picture: RegistrationPicture, scenes: SceneWriter) -> str:
         ("expected error (median)", f"{r.sigma_hr_px:.2f} px of the fine scan"),
         ("peak over decoy peak", "hand-picked" if math.isnan(r.decoy_ratio) else f"{r.decoy_ratio:.2f}"),
         ("correlation (not an accuracy)", f"{r.correlation:.3f}"),
-        *picture.facts,
     ]
+    more = _fact_table(picture.facts)
     reasons = "".join(f"<li>{escape(t)}</li>" for t in picture.reasons)
     scene = "" if picture.scene is None else scenes.html(picture.scene)
     return (
-        f'<h3>{escape(picture.name)}</h3>{_facts(facts)}<ul class="prose">{reasons}</ul>{scene}'
+        f'<h3>{escape(picture.name)}</h3>{_facts(facts)}<ul class="prose">{reasons}</ul>{more}{scene}'
         f'<div class="plots small">{_residual_figures(r)}</div>'
     )
+
+
+def _fact_table(facts: Sequence[tuple[str, str]]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(str(k))}</th><td class="path">{escape(str(v))}</td></tr>' for k, v in facts
+    )
+    if not rows:
+        return ""
+    table = f'<div class="scroll"><table><caption>Method and figures found</caption><tbody>{rows}</tbody></table></div>'
+    return f"<details><summary>How it was found</summary>{table}</details>"
 
 
 def _residual_figures(r: Residual) -> str:
@@ -196,6 +206,7 @@ def metric_table(table: MetricTable) -> str:
     """Scores as mean ± standard error; the best of a column is bold and marked with a star."""
     heads = "".join(_head(c) for c in table.columns)
     best = [_best(table, k) for k in range(len(table.columns))]
+    with_errors = any(s is not None and s.standard_error for scores in table.rows.values() for s in scores)
     rows = []
     for name, scores in table.rows.items():
         cells = "".join(_score(s, name in b) for s, b in zip(scores, best, strict=True))
@@ -206,7 +217,7 @@ def metric_table(table: MetricTable) -> str:
         f'<h3>{escape(table.title)}</h3><div class="scroll" tabindex="0" role="region" '
         f'aria-label="{escape(table.title)}"><table><caption>{escape(table.caption)}</caption>'
         f'<thead><tr><th scope="col"></th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-        '<p class="muted">Mean ± standard error. ★ best of its column.</p>'
+        f'<p class="muted">{"Mean ± standard error. " if with_errors else ""}★ best of its column.</p>'
     )
 
 
@@ -238,7 +249,7 @@ def mean_and_error(score: Score) -> str:
     """``31.42 ± 0.05``: the error with two digits, the mean with as many decimals."""
     error = score.standard_error
     if error is None or not math.isfinite(error) or error <= 0 or not math.isfinite(score.mean):
-        return f"{score.mean:.4g}"
+        return f"{score.mean:#.4g}".rstrip(".")
     decimals = min(6, max(0, 1 - math.floor(math.log10(error))))
     return f"{score.mean:.{decimals}f} ± {error:.{decimals}f}"
 

@@ -34,7 +34,7 @@
   function hatch(style, dpr) {
     const n = 8, c = canvas(n * dpr, n * dpr), g = c.getContext("2d");
     g.scale(dpr, dpr);
-    g.globalAlpha = 0.45;
+    g.globalAlpha = 0.22;
     g.fillStyle = style.colour;
     g.fillRect(0, 0, n, n);
     g.globalAlpha = 1;

@@ -29,6 +29,7 @@ MAP_PX = 300.0  # the search level has about so many pixels across the map …
 TILE_PX = (40.0, 96.0)  # … but so many across the tile (geometric mean of its sides)
 FINE_PX = 144.0  # pixels across the tile at the last level
 CANDIDATES = 8
+POLISHED = 6  # peaks improved per mode and map, besides the rivals
 RIVALS = 2  # best places away from the first: further decoys, and looked at on the finest level
 RIVAL_SHARE = 0.1  # of the tile: how far away
 BLURS_PX = (1.0, 0.0)  # of the features while polishing
@@ -234,15 +235,24 @@ def _map_level(job: _Job, source: Reduced, grid: Grid, tile_shape: Sequence[int]
 
 
 def _polished(peaks: list[Peak], field: Array, tile: Tile, mode: Mode) -> list[Peak]:
-    """The best distinct peaks, each improved first on blurred, then on sharp features; one per place, best first."""
+    """The best distinct peaks improved, and the best other places at the best one's pose; one per place, best first."""
     if not mode.signed:
         peaks = [p for p in peaks if p.score > 0]
-    best = distinct(peaks, 3.0, CANDIDATES, mode.step_px / max(tile.half))
-    best += _elsewhere(peaks, best[:1], RIVAL_SHARE * 2 * min(tile.half))[:RIVALS]
+    apart = RIVAL_SHARE * 2 * min(tile.half)
+    best = distinct(peaks, 3.0, POLISHED, mode.step_px / max(tile.half))
+    best = _improved([*best, *_elsewhere(peaks, best[:1], apart)], field, tile, mode)
+    if best:  # a lattice matches everywhere once its pose is right
+        again = search([field], tile, [best[0].matrix])[0]
+        best = [*best, *_improved(_elsewhere(again, best[:1], apart), field, tile, mode)]
+    return distinct(sorted(best, key=lambda p: -abs(p.score)), 1.5, CANDIDATES, 1.0)
+
+
+def _improved(peaks: list[Peak], field: Array, tile: Tile, mode: Mode) -> list[Peak]:
+    """Every peak improved first on blurred, then on sharp features, best first."""
     for blur in BLURS_PX:
         template, soft = template_of(tile, blur), blurred(field, blur)
-        best = [polish(p, soft, template, signed=mode.signed) for p in best]
-    return distinct(sorted(best, key=lambda p: -abs(p.score)), 1.5, CANDIDATES, 1.0)
+        peaks = [polish(p, soft, template, signed=mode.signed) for p in peaks]
+    return sorted(peaks, key=lambda p: -abs(p.score))
 
 
 def _elsewhere(peaks: Sequence[Peak], first: Sequence[Peak], apart: float) -> list[Peak]:
@@ -319,7 +329,7 @@ def _judged(job: _Job, found: dict[str, Hits]) -> Location:
     """The mode whose target stands out most decides."""
     ordered = sorted(found, key=lambda n: -found[n].ratio)
     name = ordered[0]
-    candidates = [Candidate(job.warp(p, g), p.score, n) for n in ordered for p, g in found[n].places]
+    candidates = [Candidate(job.warp(p, g), p.score, n) for n in ordered for p, g in found[n].places if p.score]
     first = candidates[0] if candidates else Candidate(Warp.affine(job.expected, np.zeros(2)), 0.0, name)
     verdict, reasons = decide(found[name].ratio, _overlap(job, first.lr_from_hr), any(h.turned for h in found.values()))
     return Location(first.lr_from_hr, name, first.score, found[name].ratio, verdict, reasons, _merged(candidates, job))

@@ -15,7 +15,7 @@ from scipy import ndimage
 from finescan.registration.search import OVERSAMPLED, Array, Peak, Tile, standardised
 
 MOST_STEP_PX = 1.5  # at the edge of the tile, per iteration
-STOP_PX = 0.02
+STOP_PX = 0.04
 LEAST_OVERLAP = 0.25  # share of the tile that must lie in the map
 
 
@@ -27,6 +27,8 @@ class Template:
     weight: Array  # (h, w)
     descent: Array  # (c, n, 6): change of the channels with the six affine parameters
     middle: NDArray[np.float64]
+    wanted: Array  # standardised channels, if all of the tile lies in the map
+    normal: NDArray[np.float64]  # normal matrix, likewise
 
 
 def template_of(tile: Tile, blur_px: float = 0.0) -> Template:
@@ -40,7 +42,10 @@ def template_of(tile: Tile, blur_px: float = 0.0) -> Template:
     y, x = (np.arange(n, dtype=np.float32) - m for n, m in zip(weight.shape, middle, strict=True))
     y, x = np.broadcast_arrays(y[:, None], x[None, :])
     rows = [np.stack([gy * y, gy * x, gx * y, gx * x, gy, gx], -1).reshape(-1, 6) for gy, gx in slopes]
-    return Template(channels, weight, np.stack(rows).astype(np.float32), middle)
+    descent = np.stack(rows).astype(np.float32)
+    return Template(
+        channels, weight, descent, middle, standardised(channels, weight), _normal(descent, channels, weight)
+    )
 
 
 def blurred(channels: Array, sigma: float) -> Array:
@@ -67,13 +72,16 @@ def polish(peak: Peak, field: Array, template: Template, *, signed: bool, iterat
         seen, weight, share = _seen(field, template, matrix, centre)
         if share < LEAST_OVERLAP:
             break
-        wanted, got = standardised(template.channels, weight), standardised(seen, weight)
+        whole = weight is template.weight
+        wanted = template.wanted if whole else standardised(template.channels, weight)
+        normal = template.normal if whole else _normal(template.descent, template.channels, weight)
+        got = standardised(seen, weight)
         rho = float(np.sum(wanted * got))
         if abs(rho) * share**0.5 > abs(best.score) and (signed or rho > 0):
             best = Peak(matrix.copy(), centre.copy(), rho * share**0.5)
         if k == iterations:
             break
-        step = _step(template, weight, wanted, got * (np.sign(rho) if signed and rho else 1.0))
+        step = _step(template, weight, normal, wanted, got * np.float32(-1 if signed and rho < 0 else 1))
         far = float(np.max(np.abs(step[:4]))) * reach + float(np.max(np.abs(step[4:])))
         step *= min(1.0, MOST_STEP_PX / max(far, 1e-9))
         back = np.linalg.inv(np.eye(2) + step[:4].reshape(2, 2))
@@ -99,15 +107,24 @@ def _seen(field: Array, template: Template, matrix: NDArray, centre: NDArray) ->
     return seen, weight, float(weight.sum()) / max(float(template.weight.sum()), 1e-9)
 
 
-def _step(template: Template, weight: Array, wanted: Array, got: Array) -> NDArray[np.float64]:
+def _step(
+    template: Template, weight: Array, normal: NDArray[np.floating], wanted: Array, got: Array
+) -> NDArray[np.float64]:
     """Six affine parameters by which the template would have to move to look like the map."""
-    normal, right = np.zeros((6, 6)), np.zeros(6)
-    scale = max(float(np.sqrt(np.sum(weight * _centred(template.channels, weight) ** 2))), 1e-9)
-    for rows, w, g in zip(template.descent, wanted, got, strict=True):
-        normal += rows.T @ (rows * weight.reshape(-1, 1)) / scale**2
-        right += rows.T @ (g - w).ravel() / scale
-    normal += np.diag(1e-3 * np.diag(normal) + 1e-12)
-    return np.linalg.solve(normal, right)
+    scale = _scale(template.channels, weight)
+    right = sum(rows.T @ (g - w).ravel() for rows, w, g in zip(template.descent, wanted, got, strict=True))
+    return np.asarray(np.linalg.solve(normal, np.asarray(right, np.float64) / scale), np.float64)
+
+
+def _normal(descent: Array, channels: Array, weight: Array) -> NDArray[np.float64]:
+    """Normal matrix of the six parameters, hardly damped."""
+    normal = sum((rows.T @ (rows * weight.reshape(-1, 1))).astype(np.float64) for rows in descent)
+    normal = np.asarray(normal) / _scale(channels, weight) ** 2
+    return normal + np.diag(1e-3 * np.diag(normal) + 1e-12)
+
+
+def _scale(channels: Array, weight: Array) -> float:
+    return max(float(np.sqrt(np.sum(weight * _centred(channels, weight) ** 2))), 1e-9)
 
 
 def _centred(channels: Array, weight: Array) -> Array:

@@ -43,7 +43,7 @@ class Reduced:
     grid: Grid
     spread_nm: tuple[float, ...]
 
-    def mirrored(self, axes: Sequence[int]) -> Reduced:
+    def mirrored(self, axes: tuple[int, ...]) -> Reduced:
         """The picture mirrored along ``axes``, on the same grid."""
         return replace(self, grey=np.flip(self.grey, axes), ok=None if self.ok is None else np.flip(self.ok, axes))
 
@@ -152,11 +152,19 @@ def flatten(grey: Array, ok: Array, width_px: float) -> Array:
     width_px : standard deviation of the neighbourhood, working pixels.
     """
     weight = np.where(ok > 0.5, ok, 0).astype(np.float32)
-    count = ndimage.gaussian_filter(weight, width_px, mode="constant", truncate=3.0) + np.float32(1e-4)
-    mean = ndimage.gaussian_filter(grey * weight, width_px, mode="constant", truncate=3.0) / count
+    count = _around(weight, width_px) + np.float32(1e-4)
+    mean = _around(grey * weight, width_px) / count
     centred = (grey - mean) * (weight > 0)
-    local = ndimage.gaussian_filter(centred**2 * weight, width_px, mode="constant", truncate=3.0) / count
+    local = np.maximum(_around(centred**2 * weight, width_px), 0) / count
     overall = float(np.sum(centred**2 * weight) / max(1e-9, float(weight.sum())))
     if overall <= 0:
         return np.zeros_like(grey)
     return (centred / np.sqrt(local + (CONTRAST_FLOOR**2 * overall))).astype(np.float32)
+
+
+def _around(values: Array, width_px: float) -> Array:
+    """Local mean with a bell of this standard deviation (two boxes, whose cost does not grow with the width)."""
+    size = max(3, 2 * round(np.sqrt(6 * width_px**2 + 1) / 2 - 0.5) + 1)
+    for _ in range(2):
+        values = ndimage.uniform_filter(values, size, mode="constant")
+    return values

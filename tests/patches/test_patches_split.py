@@ -39,6 +39,16 @@ def test_blocks_have_about_the_wanted_shares_and_resemble_the_whole(shape: tuple
     assert abs(lr[roles == TEST].mean() - lr.mean()) < 0.5 * lr.std()
 
 
+def test_held_out_areas_are_as_hard_as_the_whole() -> None:
+    """A quarter of the field changed between the scans: it must not fill, nor be missing from, a held-out area."""
+    shape = (200, 300)
+    unlike = np.zeros(shape, np.float32)
+    unlike[:, 220:] = 50.0
+    split = assign_roles([np.ones(shape, bool)], ["a"], _field(shape), SplitConfig(kind="blocks"), unlike)
+    for role in (STOP, TEST):
+        assert 0.1 < (unlike[split.roles == role] > 0).mean() < 0.5
+
+
 def test_the_layout_depends_on_the_seed_and_on_nothing_else() -> None:
     shape = (150, 150)
     a, b, c = (

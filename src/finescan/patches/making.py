@@ -210,15 +210,25 @@ def _split(raws: Sequence[_Raw], config: SplitConfig) -> tuple[Split, Corner, ND
     """Roles on the smallest canvas that holds all pieces, its corner on the working grid, its grey levels."""
     corner = (min(r.start[0] for r in raws), min(r.start[1] for r in raws))
     far = [max(r.start[k] + r.lr.shape[k] for r in raws) - corner[k] for k in range(2)]
-    lr = np.zeros(far, np.float32)
+    lr, unlike = np.zeros(far, np.float32), np.zeros(far, np.float32)
     usable = [np.zeros(far, bool) for _ in raws]
     for raw, mask in zip(raws, usable, strict=True):
         where = _place(raw, corner)
         lr[where] = raw.lr
         mask[where] = raw.usable
-    if not any(m.any() for m in usable):
-        raise InputError("The fine scan does not cover a single whole pixel of the coarse map. Check the registration.")
-    return assign_roles(usable, [r.name for r in raws], lr, config), corner, lr
+        unlike[where] = _unlike(raw)
+    return assign_roles(usable, [r.name for r in raws], lr, config, unlike), corner, lr
+
+
+def _unlike(raw: _Raw) -> NDArray[np.float32]:
+    """Smoothed distance of the fine grey levels from the best linear map of the coarse ones; 0 where nothing counts."""
+    (h, w), f = raw.lr.shape, raw.hr.shape[0] // raw.lr.shape[0]
+    whole = np.asarray(np.all(raw.weight.reshape(h, f, w, f), axis=(1, 3)))
+    if not whole.any():
+        return np.zeros((h, w), np.float32)
+    coarse, fine = _smooth(raw.lr, whole), _smooth(raw.hr.reshape(h, f, w, f).mean(axis=(1, 3)), whole)
+    gain, offset, _ = grey.grey_map(coarse[whole], fine[whole])
+    return np.where(whole, np.abs(fine - gain * coarse - offset), 0).astype(np.float32)
 
 
 def _piece(raw: _Raw, split: Split, corner: Corner, out_grid: Grid, work_grid: Grid, factor: int) -> Piece:

@@ -22,7 +22,7 @@ KINDS = ("auto", "blocks", "leave-one-out", "halves")
 
 _TRIES = 600
 _CANVAS = 160  # candidates are compared on a canvas thinned to about this many pixels per axis
-_BINS = 12
+_GREY_BINS, _UNLIKE_BINS = 8, 5
 
 Bool = NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # top, left, bottom, right (bottom and right excluded)
@@ -68,54 +68,64 @@ class Split:
     notes: tuple[str, ...] = ()
 
 
-def assign_roles(usable: Sequence[Bool], names: Sequence[str], lr: NDArray[np.float32], config: SplitConfig) -> Split:
+def assign_roles(
+    usable: Sequence[Bool],
+    names: Sequence[str],
+    lr: NDArray[np.float32],
+    config: SplitConfig,
+    unlike: NDArray[np.float32] | None = None,
+) -> Split:
     """Give every usable coarse pixel a role.
 
     Parameters
     ----------
     usable : one boolean canvas per fine scan, True where the scan covers the coarse pixel completely.
     names : of the scans.
-    lr : the coarse grey levels on the same canvas, for comparing grey-level histograms.
+    lr : the coarse grey levels on the same canvas.
+    unlike : how far the fine scan is from what the coarse one lets expect (the sample changed, the registration is
+        off, another contrast), on the same canvas. Held-out areas should resemble the whole in both.
     """
+    if not any(mask.any() for mask in usable):
+        raise InputError("The fine scan does not cover a single whole pixel of the coarse map. Check the registration.")
+    bins = _binned(lr, unlike, np.logical_or.reduce(list(usable)))
     kind = config.kind
     if kind == "auto":
         kind = "leave-one-out" if len(usable) > 1 else "blocks"
     if kind == "leave-one-out":
-        split = _leave_one_out(usable, names, lr, config)
+        split = _leave_one_out(usable, names, bins, config)
         if split is not None:
             return split
         note = "Leaving one whole fine scan out leaves too little to train on, so blocks of the scans are held out."
-        blocks = _blocks(np.logical_or.reduce(list(usable)), lr, config)
+        blocks = _blocks(np.logical_or.reduce(list(usable)), bins, config)
         return Split(blocks.roles, blocks.boxes, (note, *blocks.notes))
     everywhere = np.logical_or.reduce(list(usable))
-    return _halves(everywhere, lr, config) if kind == "halves" else _blocks(everywhere, lr, config)
+    return _halves(everywhere, bins, config) if kind == "halves" else _blocks(everywhere, bins, config)
 
 
-def _blocks(usable: Bool, lr: NDArray[np.float32], config: SplitConfig) -> Split:
-    return _search(usable, lr, config, config.test_share, config.stop_share)
+def _blocks(usable: Bool, bins: NDArray[np.int8], config: SplitConfig) -> Split:
+    return _search(usable, bins, config, config.test_share, config.stop_share)
 
 
-def _halves(usable: Bool, lr: NDArray[np.float32], config: SplitConfig) -> Split:
+def _halves(usable: Bool, bins: NDArray[np.int8], config: SplitConfig) -> Split:
     top, left, bottom, right = bounding_box(usable)
     middle = (left + right) // 2
     train, test = usable.copy(), usable.copy()
     train[:, middle:] = False
     test[:, : middle + config.guard_lr_px] = False
-    found = _search(train, lr, config, 0.0, config.stop_share)
+    found = _search(train, bins, config, 0.0, config.stop_share)
     found.roles[test] = TEST
     boxes = {**found.boxes, "test": [(top, middle + config.guard_lr_px, bottom, right)]}
     return Split(found.roles, boxes)
 
 
 def _leave_one_out(
-    usable: Sequence[Bool], names: Sequence[str], lr: NDArray[np.float32], config: SplitConfig
+    usable: Sequence[Bool], names: Sequence[str], bins: NDArray[np.int8], config: SplitConfig
 ) -> Split | None:
     if len(usable) < 2:
         raise InputError("Leave-one-out needs at least two fine scans of one pixel size, but one came. Use blocks.")
     if config.left_out is not None and config.left_out not in names:
         raise InputError(f"The scan to leave out is one of {', '.join(names)}, but {config.left_out!r} came.")
     everywhere = np.logical_or.reduce(list(usable))
-    bins = _binned(lr, everywhere)
     candidates = [names.index(config.left_out)] if config.left_out else range(len(usable))
 
     def near(k: int) -> Bool:
@@ -130,7 +140,7 @@ def _leave_one_out(
     best = min(scores, key=lambda k: scores[k])
     if not np.isfinite(scores[best]):
         return None
-    found = _search(everywhere & ~near(best), lr, config, 0.0, config.stop_share)
+    found = _search(everywhere & ~near(best), bins, config, 0.0, config.stop_share)
     found.roles[usable[best]] = TEST
     note = f"{names[best]} was kept out of training as a whole and only judges."
     return Split(found.roles, {**found.boxes, "test": [bounding_box(usable[best])]}, (note,))
@@ -144,22 +154,22 @@ def bounding_box(mask: Bool) -> Box:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _search(usable: Bool, lr: NDArray[np.float32], config: SplitConfig, test_share: float, stop_share: float) -> Split:
+def _search(usable: Bool, bins: NDArray[np.int8], config: SplitConfig, test_share: float, stop_share: float) -> Split:
     """The best of many random layouts of rectangles.
 
-    Wanted are the given shares, held-out areas with the grey-level histogram of the whole, and little area lost to
+    Wanted are the given shares, held-out areas whose classes are as frequent as in the whole, and little area lost to
     guard gaps (which is what pushes rectangles against the edges of the scan).
     """
     step = max(1, -(-max(usable.shape) // _CANVAS))
     thin, guard = usable[::step, ::step], -(-config.guard_lr_px // step)
-    bins, total = _binned(lr[::step, ::step], thin), np.count_nonzero(thin)
+    classes, total = bins[::step, ::step], np.count_nonzero(thin)
     rng = np.random.default_rng(config.seed)
     frame = bounding_box(thin)
     best, best_score = ([], []), np.inf  # type: tuple[list[Box], list[Box]], float
     for _ in range(_TRIES):
         boxes = (_rectangles(rng, frame, test_share * total, guard), _rectangles(rng, frame, stop_share * total, guard))
         roles = _paint(thin, boxes[0], boxes[1], guard)
-        score = _score(roles, bins, thin, test_share, stop_share)
+        score = _score(roles, classes, thin, test_share, stop_share)
         if score < best_score:
             best, best_score = boxes, score
     test, stop = ([_scaled(b, step, usable.shape) for b in boxes] for boxes in best)
@@ -214,18 +224,25 @@ def _score(
     return score + 1.5 * (1 - train)
 
 
-def _binned(lr: NDArray[np.float32], usable: Bool) -> NDArray[np.int8]:
-    """Every pixel's place in the quantiles of the smoothed grey levels of the usable area."""
-    smooth = ndimage.uniform_filter(lr, 3, mode="mirror")
-    edges = np.quantile(smooth[usable], np.linspace(0, 1, _BINS + 1)[1:-1])
-    return np.searchsorted(edges, smooth).astype(np.int8)
+def _binned(lr: NDArray[np.float32], unlike: NDArray[np.float32] | None, usable: Bool) -> NDArray[np.int8]:
+    """Every pixel's class: the quantile of its smoothed grey level, and that of its unlikeness."""
+    classes = _quantile(lr, usable, _GREY_BINS)
+    if unlike is not None:
+        classes = classes * _UNLIKE_BINS + _quantile(unlike, usable, _UNLIKE_BINS)
+    return classes.astype(np.int8)
+
+
+def _quantile(values: NDArray[np.float32], usable: Bool, count: int) -> NDArray[np.intp]:
+    smooth = ndimage.uniform_filter(values, 3, mode="mirror")
+    edges = np.quantile(smooth[usable], np.linspace(0, 1, count + 1)[1:-1])
+    return np.searchsorted(edges, smooth)
 
 
 def _distance(bins: NDArray[np.int8], a: Bool, b: Bool) -> float:
     """Total variation distance of two histograms, 0 to 1."""
     if not a.any() or not b.any():
         return 1.0
-    p, q = (np.bincount(bins[m], minlength=_BINS) / np.count_nonzero(m) for m in (a, b))
+    p, q = (np.bincount(bins[m], minlength=_GREY_BINS * _UNLIKE_BINS) / np.count_nonzero(m) for m in (a, b))
     return float(np.abs(p - q).sum() / 2)
 
 

@@ -29,6 +29,7 @@ CHOICES: dict[str, str] = {
     "split.guard_lr_px": "gap between training and held-out data, coarse pixels",
     "train.architecture": "network, a name from `finescan models`",
     "train.minutes": "time budget for training, minutes",
+    "train.steps": "steps per network instead of the time budget: the same bits in every run; null = by time",
     "train.members": "most networks to train and average",
     "train.seed": "seed of everything random in training",
     "result.method": "what makes the enhanced map: auto, or a contestant's name",

@@ -26,7 +26,7 @@ from finescan.workflow import judging, page
 from finescan.workflow.folder import RunFolder, key_of, require_space, write_json
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome, Reading, as_paths
-from finescan.workflow.verbs import pair_facts, pair_name, pair_text, train_config
+from finescan.workflow.verbs import pair_facts, pair_name, pair_text, train_config, training_options
 
 Progress = Callable[[float, float, str], None]
 LARGE_PX = 1 << 26  # output pixels from which the zarr store is kept beside the TIFF
@@ -289,14 +289,15 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     )
     plan.choose("train.architecture", "strong" if strong else "fast", why)
     plan.choose("train.minutes", 1.0, "The whole gain is there after half a minute; longer training only overfits.")
+    plan.choose("train.steps", None, "From the time budget; a number makes every run on this machine equal to the bit.")
     plan.choose("train.members", 3, "Spare time goes to more networks, whose mean is better than any of them.")
     plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
-    names = ("train.architecture", "train.minutes", "train.members", "train.seed")
+    names = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed")
     key, folder = job.step("train", names), job.folder.path / "model"
     job.save_plan()
     if job.folder.is_done("train", key):
         return load_model(folder)
-    config = train_config({n.split(".")[1]: plan.values[n] for n in names})
+    config = train_config(training_options(plan.part(names)))
     model = train(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
     save_model(model, folder)
     job.folder.finish("train", key)

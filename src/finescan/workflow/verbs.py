@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,15 @@ def train_config(options: Mapping[str, Any]) -> Any:
         first = e.errors()[0]
         where = ".".join(str(v) for v in first["loc"])
         raise InputError(f"The training option {where!r} cannot be {first.get('input')!r}: {first['msg']}.") from e
+
+
+def training_options(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """``train.…`` choices of a plan as options of TrainConfig; with a fixed number of steps nothing is left to timing."""
+    options = {name.split(".")[1]: value for name, value in choices.items()}
+    steps = options.pop("steps")
+    if steps is None:
+        return options
+    return {**options, "max_steps": steps, "precision": "float32", "threads": min(os.cpu_count() or 1, 8)}
 
 
 def enhance_file(

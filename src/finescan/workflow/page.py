@@ -13,13 +13,12 @@ from finescan import reporting as rp
 from finescan import resampling
 from finescan.models import Model
 from finescan.patches import PatchSet, Piece
-from finescan.trust import TrustReport
+from finescan.trust import METRICS, TrustReport
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow.judging import on_grid
 from finescan.workflow.plan import Plan
 
 CROP_PX = 320  # output pixels along a crop
-METRICS_SHOWN = ("psnr", "ssim", "ms_ssim", "essim", "rmse")
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,7 @@ def _overview(done: Finished) -> rp.Scene:
         tuple(layers),
         origin_nm=_two(done.lr.grid.edge_nm),
         flags=rp.flags_overview(done.flags),
+        flag_shares=done.flags.shares(),
         boxes=tuple(boxes),
         mode="swipe",
         lossless=False,
@@ -266,7 +266,7 @@ def _spectra(report: TrustReport) -> tuple[rp.Plot, ...]:
     x = [1000 * v for v in curves["frequency_per_nm"]]
 
     def series(table: Mapping[str, Sequence[float]]) -> tuple[rp.Series, ...]:
-        return tuple(rp.Series(n, x, y, reference=n == "bicubic") for n, y in table.items() if len(y) == len(x))
+        return tuple(rp.Series(n, x, y, reference=n == "reference") for n, y in table.items() if len(y) == len(x))
 
     return (
         rp.Plot(
@@ -278,15 +278,15 @@ def _spectra(report: TrustReport) -> tuple[rp.Plot, ...]:
 
 def _tables(report: TrustReport, method: str) -> list[rp.MetricTable]:
     columns = tuple(
-        rp.Column(m.replace("_", "-").upper(), "dB" if m == "psnr" else "", "higher" if m != "rmse" else "lower")
-        for m in METRICS_SHOWN
+        rp.Column(m.replace("_", "-").upper(), METRICS[m].unit, "higher" if METRICS[m].higher_is_better else "lower")
+        for m in METRICS
     )
     n = report.facts["n_blocks"]
     tables = []
     for kind, words in (("raw", "grey levels as they are"), ("matched", "after one global gain and offset fit")):
         rows = {}
         for name, scores in report.scores.items():
-            picked = [scores[m] for m in METRICS_SHOWN]
+            picked = [scores[m] for m in METRICS]
             rows[name] = [
                 rp.Score(s.raw, s.raw_error) if kind == "raw" else rp.Score(s.matched, s.matched_error) for s in picked
             ]

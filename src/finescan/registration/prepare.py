@@ -6,7 +6,6 @@ The *tile frame* has its origin in the centre of the fine scan; a fixed matrix (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -8,6 +8,7 @@ import torch
 
 from finescan.enhancement import EnhanceConfig, enhance
 from finescan.enhancement.engine import in_format
+from finescan.errors import InputError
 from finescan.values import GreyStatistics, Grid, Image
 
 
@@ -106,3 +107,29 @@ def test_the_facts_of_the_map_travel_to_the_result(model_of):
     assert result.image.acquisition == lr.acquisition
     assert result.image.grid.edge_nm == lr.grid.edge_nm
     assert "1 blocks" in str(result)
+
+
+class Homesick:
+    """A model that cannot leave the processor."""
+
+    def __init__(self, inner):
+        self.card, self.halo, self.factor, self.predict = inner.card, inner.halo, inner.factor, inner.predict
+        self.device = "cpu"
+
+    def to(self, device):
+        if device != "cpu":
+            raise RuntimeError("CUDA driver version is insufficient")
+        return self
+
+
+def test_a_graphics_card_that_does_not_work_is_said_and_the_processor_used(model_of, map_of, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    model, lr = model_of("bicubic", 2.0), map_of((20, 20))
+    result = enhance(Homesick(model), lr)
+    assert result.notes == ("The graphics card could not be used; computing on the processor.",)
+    np.testing.assert_array_equal(result.image.data, enhance(model, lr, config=EnhanceConfig(device="cpu")).image.data)
+
+
+def test_a_device_that_was_asked_for_must_work(model_of, map_of):
+    with pytest.raises(InputError, match=r"device cuda:7 cannot be used \(CUDA driver.*Pass device='cpu'"):
+        enhance(Homesick(model_of("bicubic", 2.0)), map_of((20, 20)), config=EnhanceConfig(device="cuda:7"))

@@ -42,9 +42,8 @@ def choose_layout(factor: int, halo: int, config: EnhanceConfig, *, on_gpu: bool
     """Blocks as large as pays off: the halo is computed twice, but beyond the cache a processor gets slower."""
     core = config.tile
     if core is None:
-        piece = max(1, round(CHUNK / factor))
-        wanted = max(GPU_CORE if on_gpu else CPU_CORE, 16 * halo)
-        core = max(piece, min(wanted, LARGEST_OUTPUT // factor) // piece * piece)
+        wanted = min(max(GPU_CORE if on_gpu else CPU_CORE, 16 * halo), LARGEST_OUTPUT // factor)
+        core = wanted // 16 * 16  # many divisors, so that chunks come out near their usual size
     overlap = 0
     if config.blending == "smooth":
         overlap = max(1, core // 8) if config.overlap is None else config.overlap

@@ -30,7 +30,7 @@ class Ledger:
     """An append-only file: one line that says what is computed, then one line per finished block.
 
     A line counts when it ends in a line break, so a line cut short by a crash is as if never written. A block is
-    recorded only after its pixels are on disk.
+    recorded only after its pixels and flags have been handed to the operating system.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], done: dict[int, dict[str, Any]]) -> None:

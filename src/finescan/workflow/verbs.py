@@ -150,7 +150,7 @@ def train_config(options: Mapping[str, Any]) -> Any:
 
 
 def training_options(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """``train.…`` choices of a plan as options of TrainConfig; with a fixed number of steps nothing is left to timing."""
+    """``train.…`` choices of a plan for TrainConfig; with a fixed number of steps nothing is left to timing."""
     options = {name.split(".")[1]: value for name, value in choices.items()}
     steps = options.pop("steps")
     if steps is None:

@@ -21,6 +21,7 @@ COARSER_JUDGES = 1.25  # a scan this much coarser than the target pitch does not
 LARGEST_MASK = 0.2  # an end level that fills more of the scan than this is part of the sample, not saturation
 LEAST_TRAIN, LEAST_HELD = 576, 64  # coarse pixels
 _ROWS = 1 << 20
+_LOOKED_AT = 1 << 22  # pixels from which a scan's cut-off grey levels are told
 _SPLINE_REACH = 24  # coarse pixels beyond which a cubic spline coefficient has no influence in float32
 
 Bool = NDArray[np.bool_]
@@ -164,7 +165,7 @@ def _fine(pair: Pair, onto: Grid) -> tuple[NDArray[np.float32], Bool, Bool, Bool
     """The fine scan on a grid of the coarse map's frame: grey levels, inside, saturated, valid."""
     recorded = pair.hr.array()
     data, missing = grey.filled(recorded)
-    cut = grey.saturated(recorded, _cut_levels(recorded))
+    cut = grey.saturated(recorded, _cut_levels(pair.hr))
     invalid = missing if pair.valid is None else missing | ~np.asarray(pair.valid, bool)
     coefficients = spline_coefficients(smoothed(data, pair.hr.grid, onto, pair.lr_from_hr.inverse_affine()))
     hr = np.empty(onto.shape, np.float32)
@@ -183,10 +184,12 @@ def _fine(pair: Pair, onto: Grid) -> tuple[NDArray[np.float32], Bool, Bool, Bool
     return hr, inside, saturated_hr, valid
 
 
-def _cut_levels(recorded: NDArray[np.generic]) -> tuple[float | None, float | None]:
-    """Cut-off levels, but not one that fills so much of the image that it must be the sample itself."""
-    levels = grey.saturation_levels(recorded)
-    shares = [0.0 if v is None else np.count_nonzero(recorded == v) / recorded.size for v in levels]
+def _cut_levels(image: Image) -> tuple[float | None, float | None]:
+    """Cut-off levels of a whole scan, but not one that fills so much of it that it must be the sample itself."""
+    step = max(1, round((image.grid.size / _LOOKED_AT) ** 0.5))  # a map can be larger than memory
+    some = np.asarray(image.data[::step, ::step])
+    levels = grey.saturation_levels(some)
+    shares = [0.0 if v is None else np.count_nonzero(some == v) / some.size for v in levels]
     low, high = (v if s <= LARGEST_MASK else None for v, s in zip(levels, shares, strict=True))
     return low, high
 
@@ -196,7 +199,7 @@ def _coarse_masks(lr: Image, box: Grid) -> tuple[Bool, Bool, Bool]:
     near = lr.grid.to_index(box.to_nm(np.array([[0, 0], box.shape])))
     part = lr.crop(Region.clipped(lr.grid, near[0] - 2, near[1] + 2))
     recorded = part.array()
-    masks = (~np.isfinite(recorded.astype(np.float32)), grey.saturated(recorded, _cut_levels(lr.array())))
+    masks = (~np.isfinite(recorded.astype(np.float32)), grey.saturated(recorded, _cut_levels(lr)))
     centres = np.stack(np.meshgrid(*(np.arange(n) for n in box.shape), indexing="ij"), -1)
     nm = box.to_nm(centres)
     index = part.grid.to_index(nm)

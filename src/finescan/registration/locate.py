@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from finescan.errors import InputError
+from finescan.registration.landmarks import locate_from_landmarks
+from finescan.registration.location import Candidate, Location
 from finescan.registration.modes import MODES, Array, Mode
 from finescan.registration.polish import blurred, polish, template_of
 from finescan.registration.prepare import FLATTEN_SHARE, WORKING_SPREAD, Reduced, flatten, level, reduce
@@ -21,6 +23,8 @@ from finescan.registration.prior import Prior, prior_from_headers
 from finescan.registration.search import OVERSAMPLED, Peak, Tile, distinct, pose_grid, rotation, search
 from finescan.registration.verdict import CLEAR_AT, decide, stand_out, stands_out_turned
 from finescan.values import Grid, Image, Region, Verdict, Warp
+
+__all__ = ["Candidate", "Location", "locate", "locate_from_landmarks"]
 
 Progress = Callable[[float, float, str], None]
 
@@ -34,39 +38,6 @@ RIVALS = 2  # best places away from the first: further decoys, and looked at on 
 RIVAL_SHARE = 0.1  # of the tile: how far away
 BLURS_PX = (1.0, 0.0)  # of the features while polishing
 LEAST_TILE_PX = 16.0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A place where the fine scan may lie: affine warp, signed score, mode that proposed it."""
-
-    lr_from_hr: Warp
-    score: float
-    mode: str
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where the fine scan lies in the coarse map.
-
-    Parameters
-    ----------
-    lr_from_hr : affine; nm in the frame of the fine scan to nm in the frame of the coarse map.
-    mode : "ncc", "orientation", "whitened", or "landmarks".
-    score : correlation of that mode at that place, signed (negative = inverted contrast), times the root of the share
-        of the fine scan inside the map; comparable within one search only.
-    decoy_ratio : best score over the best score of mirrored decoys; nan for landmarks.
-    verdict, reasons : found, doubtful or not found, and why, in sentences.
-    candidates : the best places, best first, for the refinement to try.
-    """
-
-    lr_from_hr: Warp
-    mode: str
-    score: float
-    decoy_ratio: float
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    candidates: tuple[Candidate, ...] = ()
 
 
 def locate(
@@ -103,42 +74,6 @@ def locate(
         if best.verdict is Verdict.FOUND or further == Prior():
             break
     return best
-
-
-def locate_from_landmarks(lr: Image, hr: Image, landmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> Location:
-    """Location from hand-picked points, by least squares.
-
-    Parameters
-    ----------
-    lr, hr : coarse map and fine scan.
-    landmarks : ``((y, x) in fine pixels, (y, x) in coarse pixels)`` per point. Two points give a similarity (the
-        header's pixel-size ratio may be off by one common factor), three or more an affine map.
-
-    Returns
-    -------
-    Location with mode "landmarks"; found, with the largest residual among the reasons.
-
-    Raises
-    ------
-    InputError : fewer than two points, points outside the scans, coinciding points or points on one line.
-    """
-    if len(landmarks) < 2:
-        raise InputError(f"At least two landmarks are needed, but {len(landmarks)} came. Pick more points.")
-    fine = np.array([np.asarray(a, float) for a, _ in landmarks])
-    coarse = np.array([np.asarray(b, float) for _, b in landmarks])
-    if fine.shape != (len(landmarks), hr.grid.ndim) or coarse.shape != fine.shape:
-        raise InputError(f"A landmark is a pair of {hr.grid.ndim} pixel coordinates: fine scan first, then the map.")
-    for points, image in ((fine, hr), (coarse, lr)):
-        if (points < -0.5).any() or (points > np.asarray(image.grid.shape) - 0.5).any():
-            raise InputError(f"A landmark lies outside {image.name} ({image.grid}). Fine pixels come first.")
-    x, y = hr.grid.to_nm(fine), lr.grid.to_nm(coarse)
-    warp = _similarity(x, y) if len(landmarks) == 2 else _least_squares(x, y)
-    miss = np.linalg.norm((warp(x) - y) / np.asarray(lr.grid.pixel_size_nm), axis=1)
-    reason = f"Placed by {len(landmarks)} hand-picked landmarks; they fit to {miss.max():.2f} coarse pixels at worst."
-    if len(landmarks) <= 3:
-        reason += " That many points always fit: pick one more as a check."
-    found = Candidate(warp, float("nan"), "landmarks")
-    return Location(warp, "landmarks", float("nan"), float("nan"), Verdict.FOUND, (reason,), (found,))
 
 
 # ---------------------------------------------------------------------------------------------------- one search
@@ -179,8 +114,8 @@ def _attempt(lr: Image, hr: Image, prior: Prior, progress: Progress | None) -> L
         maps = [np.ascontiguousarray(mode.features(np.flip(flat, a), np.flip(ok, a), 1.0)) for a in MIRRORS]
         poses = pose_grid(tile.half, prior.ratio_error, prior.rotation_deg, mode.step_px)
         rough = [_polished(p, m, tile, mode) for p, m in zip(search(maps, tile, poses), maps, strict=True)]
-        sharp = [_finished(job, p, grid, mode, axes) for p, axes in zip(rough, MIRRORS, strict=True)]
-        found[name] = _hits(rough, sharp, grid, RIVAL_SHARE * float(min(job.extent)))
+        fine = [_finished(job, p, grid, mode, axes) for p, axes in zip(rough, MIRRORS, strict=True)]
+        found[name] = _hits(rough, fine, grid, RIVAL_SHARE * float(min(job.extent)))
         if found[name].ratio >= CLEAR_AT:
             break
     if progress is not None:
@@ -260,24 +195,32 @@ def _elsewhere(peaks: Sequence[Peak], first: Sequence[Peak], apart: float) -> li
     return distinct([*first, *peaks], apart, RIVALS + 1, np.inf)[1:]
 
 
-def _finished(job: _Job, peaks: list[Peak], grid: Grid, mode: Mode, mirror: tuple[int, ...]) -> list[tuple[Peak, Grid]]:
-    """The best few places again on the finest level, each in its own cut-out of the (mirrored) map."""
+def _finished(
+    job: _Job, peaks: list[Peak], grid: Grid, mode: Mode, mirror: tuple[int, ...]
+) -> tuple[list[tuple[Peak, Grid]], float]:
+    """The best few places again on the finest level, and the score of the best's neighbourhood at the same pose.
+
+    Each is looked at in its own cut-out of the (mirrored) map. The neighbourhood matters on lattices: there the finest
+    level may lock onto the period, which every neighbour does as well.
+    """
     pitch = job.pitch(FINE_PX)
     if pitch > 0.8 * grid.pixel_size_nm[0]:
-        return [(p, grid) for p in peaks]
+        return [(p, grid) for p in peaks], 0.0
     flat, ok = _tile_level(job, pitch)
     tile = Tile(mode.features(flat, ok, OVERSAMPLED), ok)
     template = template_of(tile)
     source = job.lr.mirrored(mirror)
-    out: list[tuple[Peak, Grid]] = []
+    out: list[tuple[Peak, Grid, Array]] = []
     apart = RIVAL_SHARE * float(min(job.extent)) / grid.pixel_size_nm[0]
     for peak in [*peaks[:1], *_elsewhere(peaks, peaks[:1], apart)]:
         own = _around(source.grid, grid.to_nm(peak.centre), job.extent, pitch)
         field_flat, field_ok = _map_level(job, _cut(source, own), own, flat.shape)
         field = mode.features(field_flat, field_ok, 1.0)
         start = Peak(peak.matrix, own.to_index(grid.to_nm(peak.centre)), peak.score)
-        out.append((polish(start, field, template, signed=mode.signed), own))
-    return sorted(out, key=lambda p: -abs(p[0].score))
+        out.append((polish(start, field, template, signed=mode.signed), own, field))
+    out.sort(key=lambda p: -abs(p[0].score))
+    around = search([out[0][2]], tile, [out[0][0].matrix])[0][1:] if out and not mirror else []
+    return [(p, g) for p, g, _ in out], max((abs(p.score) for p in around), default=0.0)
 
 
 def _around(grid: Grid, centre: NDArray[np.float64], extent: NDArray[np.float64], pitch: float) -> Grid:
@@ -309,12 +252,15 @@ class Hits:
     turned: bool
 
 
-def _hits(rough: list[list[Peak]], sharp: list[list[tuple[Peak, Grid]]], grid: Grid, apart_nm: float) -> Hits:
+def _hits(
+    rough: list[list[Peak]], fine: list[tuple[list[tuple[Peak, Grid]], float]], grid: Grid, apart_nm: float
+) -> Hits:
     """Compare the map with the mirrored ones, at the search level and at the finest."""
+    sharp = [places for places, _ in fine]
     top_rough = [abs(v[0].score) if v else 0.0 for v in rough]
     top_sharp = [abs(v[0][0].score) if v else 0.0 for v in sharp]
     top_rough.append(_rival([(p, grid) for p in rough[0]], apart_nm))
-    top_sharp.append(_rival(sharp[0], apart_nm))
+    top_sharp.append(max(fine[0][1], _rival(sharp[0], apart_nm)))
     return Hits(sharp[0], stand_out(top_rough, top_sharp), stands_out_turned(top_rough[: len(MIRRORS)]))
 
 
@@ -359,7 +305,7 @@ def _better(a: Location, b: Location) -> bool:
     return (order.index(a.verdict), a.decoy_ratio) > (order.index(b.verdict), b.decoy_ratio)
 
 
-# ---------------------------------------------------------------------------------------------------- checks, points
+# ---------------------------------------------------------------------------------------------------- checks
 def _check(lr: Image, hr: Image) -> None:
     if lr.grid.ndim != 2 or hr.grid.ndim != 2:
         raise InputError(f"Both scans must be 2-D, but {lr.grid} and {hr.grid} came. Give landmarks for volumes.")
@@ -383,24 +329,3 @@ def _check(lr: Image, hr: Image) -> None:
             raise InputError(
                 f"{image.name} is constant or holds hardly any finite grey level: nothing can be found in it."
             )
-
-
-def _similarity(x: NDArray[np.float64], y: NDArray[np.float64]) -> Warp:
-    """Rotation and one factor through two points."""
-    a, b = x[1] - x[0], y[1] - y[0]
-    length = float(a @ a)
-    if len(a) != 2 or length <= 0 or float(b @ b) <= 0:
-        raise InputError("Two landmarks must be different points of a 2-D image. Pick three or more, further apart.")
-    c, s = float(a @ b) / length, float(a[0] * b[1] - a[1] * b[0]) / length
-    matrix = np.array([[c, -s], [s, c]])
-    return Warp.affine(matrix, y.mean(0) - matrix @ x.mean(0))
-
-
-def _least_squares(x: NDArray[np.float64], y: NDArray[np.float64]) -> Warp:
-    """Affine map through three or more points."""
-    centred = x - x.mean(0)
-    spread = np.linalg.svd(centred, compute_uv=False)
-    if spread[-1] < 0.02 * spread[0]:
-        raise InputError("The landmarks lie on one line. Pick points that are spread over the fine scan.")
-    matrix = np.linalg.lstsq(centred, y - y.mean(0), rcond=None)[0].T
-    return Warp.affine(matrix, y.mean(0) - matrix @ x.mean(0))

@@ -54,11 +54,13 @@ def main() -> None:
                 run(Path(folder) / "out")
                 took = time.perf_counter() - wall, time.process_time() - cpu
             best[name] = min(best[name], took)
-    same, bare = (best[n][0] for n in list(runs)[:2])
+    same, bare = (best[n] for n in list(runs)[:2])
+    print("ratios: wall (CPU)")
     for name, (wall, cpu) in best.items():
         print(
             f"{name:32} {px / wall / 1e6:7.1f} Mpx/s  {wall:6.2f} s wall  {cpu:6.2f} s CPU   "
-            f"{same / wall:5.2f} of same windows  {bare / wall:5.2f} of no halo"
+            f"{same[0] / wall:5.2f} ({same[1] / cpu:4.2f}) of same windows  "
+            f"{bare[0] / wall:5.2f} ({bare[1] / cpu:4.2f}) of no halo"
         )
 
 

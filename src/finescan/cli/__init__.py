@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 unexpected, 2 usage, 3 bad input, 4 registration refused, 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -289,11 +290,15 @@ def _settings(pairs: list[str] | None) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise typer.BadParameter(f"--set needs name=value, but {pair!r} came.")
-        out[name.strip()] = yaml.safe_load(value)
+        try:
+            out[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise typer.BadParameter(f"--set {name} needs a value as in plan.yaml, but {value!r} came.") from e
     return out
 
 
 def main() -> int:
     """Run the command line; returns the exit code (errors are raised for ``__main__`` to print)."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its complaints come again, as our own errors
     outcome = app(standalone_mode=False)
     return int(outcome) if isinstance(outcome, int) else 0

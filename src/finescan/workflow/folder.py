@@ -27,6 +27,8 @@ class RunFolder:
         """Open or create; OutputError when the folder is not writable or holds something else."""
         self.path = path
         self._record = path / "run.json"
+        self._made = not path.exists()
+        self._begun = not self._record.exists()
         make_folder(path)
         self._state = self._opened(dict(inputs), overwrite)
         self._save()
@@ -71,11 +73,26 @@ class RunFolder:
         """What was recorded with a finished step."""
         return dict(self._state["steps"].get(step, {}))
 
+    def abandon(self) -> None:
+        """Take back the beginning of a run whose files cannot be used, so that the corrected call finds no other run.
+
+        Does nothing in a folder that held this run before.
+        """
+        if self._begun and not self._state["steps"]:
+            for name in ("run.json", "log.jsonl"):
+                (self.path / name).unlink(missing_ok=True)
+            if self._made and not any(self.path.iterdir()):
+                self.path.rmdir()
+
     def log(self, event: str, **facts: Any) -> None:
         """Append a line to ``log.jsonl``."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **facts}
-        with (self.path / "log.jsonl").open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        file = self.path / "log.jsonl"
+        try:
+            with file.open("a", encoding="utf-8") as f:
+                f.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        except OSError as e:
+            raise full_disk(file, e) from e
 
     def _save(self) -> None:
         write_json(self._record, self._state)
@@ -104,9 +121,14 @@ def require_space(path: Path, needed: float) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """JSON under its final name only when complete; a full disk is an OutputError."""
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False, default=_as_json))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Text under its final name only when complete; a full disk is an OutputError."""
     part = path.with_name(path.name + ".partial")
     try:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=_as_json), encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="replace")
         part.replace(path)
     except OSError as e:
         part.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from finescan.errors import InputError
+from finescan.workflow.folder import write_whole
 
 #: name -> what it is. A name outside this table is a spelling mistake.
 CHOICES: dict[str, str] = {
@@ -74,9 +75,7 @@ class Plan:
             "inputs": self.inputs,
             "choices": {n: {"value": self.values[n], "why": self.why.get(n, "")} for n in CHOICES if n in self.values},
         }
-        part = path.with_suffix(".partial")
-        part.write_text(yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110))
 
     @classmethod
     def load(cls, path: Path) -> Plan:

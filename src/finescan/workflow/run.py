@@ -13,7 +13,7 @@ import numpy as np
 import finescan
 from finescan import io
 from finescan.enhancement import EnhanceConfig, enhance
-from finescan.errors import RegistrationRefused
+from finescan.errors import FinescanError, RegistrationRefused
 from finescan.models import Model, load_model, save_model
 from finescan.patches import PatchSet, SplitConfig, make_patches
 from finescan.registration import load_pair, register_all, save_pair
@@ -23,10 +23,11 @@ from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Grid, Image, Pair, TrustMap, Verdict
 from finescan.workflow import judging, page
-from finescan.workflow.folder import RunFolder, key_of, require_space, write_json
-from finescan.workflow.plan import Plan
+from finescan.workflow.checks import require_method, require_sensible, sizes_per_scan
+from finescan.workflow.folder import RunFolder, key_of, require_space, write_json, write_whole
+from finescan.workflow.plan import Plan, require_known
 from finescan.workflow.reading import Outcome, Reading, as_paths
-from finescan.workflow.verbs import pair_facts, pair_name, pair_text, train_config, training_options
+from finescan.workflow.verbs import pair_facts, pair_name, pair_text, size_note, train_config, training_options
 
 Progress = Callable[[float, float, str], None]
 LARGE_PX = 1 << 26  # output pixels from which the zarr store is kept beside the TIFF
@@ -103,7 +104,11 @@ def complete(
     """As :func:`run`; returns everything that was made, for those who go on with it."""
     began = time.perf_counter()
     job = _open(Path(out), Path(coarse), as_paths(fine), reading or Reading(), choices or {}, overwrite, progress)
-    lr, hrs = _read(job, Path(coarse), as_paths(fine))
+    try:
+        lr, hrs = _read(job, Path(coarse), as_paths(fine))
+    except FinescanError:
+        job.folder.abandon()
+        raise
     pairs = _register(job, lr, hrs, force)
     patches = _patches(job, pairs)
     model = _learn(job, patches)
@@ -152,6 +157,8 @@ def _open(
 ) -> Job:
     inputs: dict[str, Any] = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
     inputs["reading"] = {"channel": reading.channel, "frame": reading.frame}
+    require_known(choices)
+    require_sensible(choices)
     folder = RunFolder(out, inputs, overwrite=overwrite)
     written = out / "plan.yaml"
     plan = Plan.load(written) if written.exists() else Plan()
@@ -159,6 +166,7 @@ def _open(
     plan.inputs["fine"] = [{**f, "path": str(p)} for f, p in zip(inputs["fine"], fines, strict=True)]
     for name, value in choices.items():
         plan.force(name, value, "Asked for when the run was started.")
+    require_sensible(plan.values)
     folder.log("start", finescan=finescan.__version__, inputs=inputs, choices=dict(choices))
     return Job(folder, plan, reading, progress or (lambda done, total, message: None), key_of(inputs))
 
@@ -176,7 +184,7 @@ def _read(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Im
         reading = replace(reading, pixel_size_nm=reading.pixel_size_nm or tuple(size))
     lr = reading.coarse(coarse)
     hrs = []
-    for path, size in zip(fines, planned("fine.pixel_size_nm") or [None] * len(fines), strict=True):
+    for path, size in zip(fines, sizes_per_scan(job.plan.values, len(fines)), strict=True):
         asked = reading.fine_pixel_size_nm or (tuple(size) if size else None)
         hrs.append(replace(reading, fine_pixel_size_nm=asked).fine(path))
     for hr in hrs:
@@ -186,7 +194,7 @@ def _read(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Im
     for image in (lr, *hrs):
         if image.acquisition.header:
             name = f"header-{pair_name(0, image)[3:]}.txt"
-            (job.folder.path / name).write_text(image.acquisition.header, encoding="utf-8", errors="replace")
+            write_whole(job.folder.path / name, image.acquisition.header)
     job.step("read", ("coarse.pixel_size_nm", "fine.pixel_size_nm"))
     job.progress(1, 1, "reading")
     return lr, hrs
@@ -194,10 +202,12 @@ def _read(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Im
 
 def _state_sizes(job: Job, lr: Image, hrs: Sequence[Image]) -> None:
     source = lr.acquisition.pixel_size_from or "the file"
-    job.plan.choose("coarse.pixel_size_nm", lr.grid.pixel_size_nm, f"From {source} of {lr.name}.")
+    state = job.plan.force if job.reading.pixel_size_nm else job.plan.choose  # what is passed now wins
+    state("coarse.pixel_size_nm", lr.grid.pixel_size_nm, f"From {source} of {lr.name}.")
     sizes = [hr.grid.pixel_size_nm for hr in hrs]
     why = "; ".join(f"from {hr.acquisition.pixel_size_from or 'the file'} of {hr.name}" for hr in hrs)
-    job.plan.choose("fine.pixel_size_nm", sizes, f"{why[0].upper()}{why[1:]}.")
+    state = job.plan.force if job.reading.fine_pixel_size_nm else job.plan.choose
+    state("fine.pixel_size_nm", sizes, f"{why[0].upper()}{why[1:]}.")
     finest = min((hr.grid.pixel_size_nm for hr in hrs), key=lambda s: float(np.prod(s)))
     job.plan.choose("target.pixel_size_nm", finest, "That of the finest scan.")
     out = _out_grid(lr, job.plan)
@@ -248,6 +258,7 @@ def _usable(job: Job, pairs: Sequence[Pair], force: bool) -> list[Pair]:
             job.notes.append(
                 f"The registration of {pair.hr.name} is doubtful; --force went on: {' '.join(pair.reasons)}"
             )
+    job.notes += [note for p in good if (note := size_note(p))]
     if not good:
         job.save_plan()
         doubtful = any(p.verdict is Verdict.DOUBTFUL for p in pairs)
@@ -293,6 +304,7 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     plan.choose("train.members", 3, "Spare time goes to more networks, whose mean is better than any of them.")
     plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
     names = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed")
+    require_method(plan.values)
     key, folder = job.step("train", names), job.folder.path / "model"
     job.save_plan()
     if job.folder.is_done("train", key):

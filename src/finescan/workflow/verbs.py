@@ -13,11 +13,13 @@ import yaml
 from finescan import io
 from finescan.errors import InputError, OutputError
 from finescan.registration import load_pair, register_all, require_found, save_pair
+from finescan.registration.prior import prior_from_headers
 from finescan.values import Image, Pair
 from finescan.workflow.folder import make_folder, write_json
 from finescan.workflow.reading import Outcome, Reading, as_paths
 
 Progress = Callable[[float, float, str], None]
+SIZE_TOLERANCE = 0.05  # relative, besides what the stage tilts explain; beyond it a pixel size is wrong
 Landmarks = Sequence[Sequence[Sequence[Sequence[float]]]]
 
 
@@ -78,6 +80,18 @@ def pair_text(pair: Pair) -> str:
     head = f"{pair.hr.name} in {pair.lr.name}: {pair.verdict.value}, centre at coarse pixel ({where})"
     figures = f"  split error {r.split_error_hr_px:.2f} fine px, decoy ratio {r.decoy_ratio:.2f}, {pair.lr_from_hr}"
     return "\n".join([head, figures, *(f"  {reason}" for reason in pair.reasons)])
+
+
+def size_note(pair: Pair) -> str:
+    """What to tell about pixel sizes that the pictures contradict, or nothing."""
+    scales, expected = pair.lr_from_hr.scales(), prior_from_headers(pair.lr, pair.hr).ratio_centre
+    if max(abs(s / e - 1) for s, e in zip(scales, expected, strict=True)) <= SIZE_TOLERANCE:
+        return ""
+    shown = " × ".join(f"{s:.3f}" for s in scales)
+    return (
+        f"The pixel sizes of {pair.lr.name} and {pair.hr.name} do not fit the pictures: the fine scan is {shown} times "
+        "(y × x) as long as its pixel size says. Lengths in the result are those of the coarse scan."
+    )
 
 
 def load_landmarks(path: str | Path) -> Landmarks:
@@ -178,15 +192,16 @@ def enhance_file(
     from finescan.models import load_model, require_ratio
 
     output = Path(output)
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists. Choose another name, or pass --overwrite.")
+    flags = output.with_name(output.name.split(".")[0] + ".flags.tif")
+    for path in (output, flags):
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path} exists. Choose another name, or pass --overwrite.")
     loaded = load_model(Path(model))
     lr = (reading or Reading()).coarse(coarse)
     require_ratio(loaded, lr)
     work = output.with_name(output.name + ".work")
     enhanced = enhance(loaded, lr, folder=work, config=EnhanceConfig(dtype=dtype), progress=progress)
     io.write(output, enhanced.image, overwrite=overwrite)
-    flags = output.with_name(output.name.split(".")[0] + ".flags.tif")
     io.write(flags, Image(enhanced.trust.flags, enhanced.trust.grid, flags.name), overwrite=overwrite)
     shutil.rmtree(work)
     shares = enhanced.trust.shares()

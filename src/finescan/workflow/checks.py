@@ -1,0 +1,100 @@
+"""What the values of a plan may be: a slip is said before anything slow starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from finescan.errors import InputError
+from finescan.models import MODELS
+from finescan.patches.split import KINDS
+
+Check = Callable[[Any], bool]
+
+
+def _number(low: float, high: float) -> Check:
+    return lambda v: isinstance(v, Real) and not isinstance(v, bool) and low <= float(v) <= high
+
+
+def _count(low: int) -> Check:
+    return lambda v: isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= low
+
+
+def _two(check: Check) -> Check:
+    return lambda v: _is_list(v) and len(v) == 2 and all(check(n) for n in v)
+
+
+def _each(check: Check) -> Check:
+    return lambda v: _is_list(v) and len(v) > 0 and all(check(n) for n in v)
+
+
+def _or_none(check: Check) -> Check:
+    return lambda v: v is None or check(v)
+
+
+def _one_of(names: Sequence[str]) -> tuple[Check, str]:
+    return lambda v: isinstance(v, str) and v in names, f"one of {', '.join(names)}"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _is_format(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and np.dtype(value).kind in "uif"
+    except TypeError:
+        return False
+
+
+_NM = _number(1e-4, 1e8)
+_TRAINABLE = [name for name, row in MODELS.items() if row.trainable]
+
+#: choice -> (whether a value is possible, what is expected). Choices that are missing here are checked where used.
+SENSIBLE: dict[str, tuple[Check, str]] = {
+    "coarse.pixel_size_nm": (_two(_NM), "two lengths in nm: [y, x]"),
+    "fine.pixel_size_nm": (_each(_two(_NM)), "two lengths in nm per fine scan: [[y, x], …]"),
+    "register.ratio_error": (_two(_number(0, 0.5)), "two numbers from 0 to 0.5: [y, x]"),
+    "register.rotation_deg": (_number(0, 45), "a number from 0 to 45"),
+    "target.pixel_size_nm": (_two(_NM), "two lengths in nm: [y, x]"),
+    "split.kind": _one_of(KINDS),
+    "split.guard_lr_px": (_count(0), "a whole number, at least 0"),
+    "train.architecture": _one_of(_TRAINABLE),
+    "train.minutes": (_number(1e-6, 1e5), "a number above 0"),
+    "train.steps": (_or_none(_count(1)), "a whole number, at least 1, or null"),
+    "train.members": (lambda v: _count(1)(v) and v <= 16, "a whole number from 1 to 16"),
+    "train.seed": (_count(0), "a whole number, at least 0"),
+    "result.method": _one_of(["auto", *MODELS]),
+    "result.dtype": (_is_format, "a number format such as uint8, uint16 or float32"),
+    "result.tiff": (lambda v: isinstance(v, bool), "true or false"),
+    "result.zarr": (lambda v: isinstance(v, bool), "true or false"),
+}
+
+
+def require_sensible(values: Mapping[str, Any]) -> None:
+    """InputError for the first value that cannot be meant."""
+    for name, value in values.items():
+        possible, expected = SENSIBLE.get(name, (lambda v: True, ""))
+        if not possible(value):
+            raise InputError(f"The choice {name} cannot be {value!r}. Expected: {expected}.")
+
+
+def require_method(values: Mapping[str, Any]) -> None:
+    """InputError when the result is to be made by a network that will not be trained."""
+    method, trained = values.get("result.method", "auto"), values["train.architecture"]
+    if method in _TRAINABLE and method != trained:
+        raise InputError(
+            f"The choice result.method cannot be {method!r} while train.architecture is {trained!r}. Set both to one "
+            "network, or result.method to auto."
+        )
+
+
+def sizes_per_scan(values: Mapping[str, Any], scans: int) -> list[Any]:
+    """The plan's pixel size of every fine scan, None where it says nothing."""
+    sizes = values.get("fine.pixel_size_nm") or [None] * scans
+    if len(sizes) != scans:
+        raise InputError(f"The choice fine.pixel_size_nm holds {len(sizes)} sizes, but there are {scans} fine scans.")
+    return list(sizes)

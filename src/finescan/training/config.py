@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -44,8 +43,9 @@ class TrainConfig(BaseModel):
     loss : a row of the LOSSES table.
     augment : "all" eight symmetries, "flips", or "none".
     checkpoint_seconds : time between checkpoints.
-    precision : "auto" (by timing), "float32" or "bfloat16"; interpolation and sum are always float32.
-    threads : CPU threads; 0 = by timing.
+    precision : "float32", "bfloat16", or "auto" (bfloat16 on graphics cards that have it); interpolation and sum are
+        always float32.
+    threads : CPU threads; 0 = by timing (or, with ``max_steps``, all up to 8).
     device : "auto" (a CUDA device if there is one), "cpu", "cuda", …
     """
 
@@ -81,4 +81,4 @@ class TrainConfig(BaseModel):
     @property
     def seconds(self) -> float:
         """The time budget in seconds."""
-        return math.fsum([self.minutes * 60])
+        return self.minutes * 60

@@ -15,8 +15,8 @@ from finescan.training.config import TrainConfig
 from finescan.training.loop import Member, make_sampler
 
 #: how often a member may see every training pixel. Beyond about this, networks learn the training area by heart
-#: (measured, docs/design and LOG.md): time left over goes to further members instead.
-MOST_EPOCHS = 150.0
+#: (benchmarks/quality.py): time left over goes to further members instead.
+MOST_EPOCHS = 200.0
 LEAST_STEPS, MOST_STEPS = 300, 30_000
 _WARM, _TIMED = 2, 4
 _GAIN = 1.15  # a setting must be this much faster to be preferred
@@ -57,14 +57,18 @@ def device_of(config: TrainConfig) -> torch.device:
 
 
 def make_plan(patches: PatchSet, config: TrainConfig, clock: Clock) -> Plan:
-    """Time a few steps with every sensible setting and divide the budget."""
+    """Time a few steps with every sensible number of threads and divide the budget.
+
+    With ``max_steps`` nothing is timed: the same seed then gives the same weights on the same machine.
+    """
     device = device_of(config)
-    best, seconds = (config.threads, config.precision == "bfloat16"), float("nan")
-    candidates = _settings(config, device)
-    if config.max_steps is None or len(candidates) > 1:
-        best, seconds = _fastest(candidates, patches, config, device, clock)
+    bfloat16 = _bfloat16(config, device)
+    candidates = _thread_counts(config, device)
+    threads, seconds = candidates[0], float("nan")
+    if config.max_steps is None:
+        threads, seconds = _fastest(candidates, patches, config, device, bfloat16, clock)
     steps, members = divide_budget(patches, config, seconds)
-    return Plan(steps, members, best[0], best[1], seconds)
+    return Plan(steps, members, threads, bfloat16, seconds)
 
 
 def divide_budget(patches: PatchSet, config: TrainConfig, seconds: float) -> tuple[int, int]:
@@ -80,32 +84,37 @@ def divide_budget(patches: PatchSet, config: TrainConfig, seconds: float) -> tup
     return max(1, int(min(enough, affordable / members))), members
 
 
-def _settings(config: TrainConfig, device: torch.device) -> list[tuple[int, bool]]:
-    """(threads, bfloat16) to try; the first one is preferred unless another is clearly faster."""
-    formats = [config.precision == "bfloat16"] if config.precision != "auto" else [False, True]
-    if device.type != "cpu":
-        return [(0, f) for f in formats]
-    cores = os.cpu_count() or 1
-    threads = [config.threads] if config.threads else sorted({min(cores, 8), 1}, reverse=True)
-    return [(t, f) for t in threads for f in formats]
+def _bfloat16(config: TrainConfig, device: torch.device) -> bool:
+    """On graphics cards that have it; processors train in float32, where few are faster in bfloat16."""
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+
+
+def _thread_counts(config: TrainConfig, device: torch.device) -> list[int]:
+    """To try; the first one is preferred unless another is clearly faster. 0 = as they are."""
+    if config.threads or device.type != "cpu":
+        return [config.threads]
+    return sorted({min(os.cpu_count() or 1, 8), 1}, reverse=True)
 
 
 def _fastest(
-    candidates: list[tuple[int, bool]],
+    candidates: list[int],
     patches: PatchSet,
     config: TrainConfig,
     device: torch.device,
+    bfloat16: bool,
     clock: Clock,
-) -> tuple[tuple[int, bool], float]:
-    timed: list[tuple[tuple[int, bool], float]] = []
+) -> tuple[int, float]:
+    timed: list[tuple[int, float]] = []
     before = torch.get_num_threads()
-    for threads, bfloat16 in candidates:
+    for threads in candidates:
         if threads:
             torch.set_num_threads(threads)
-        timed.append(((threads, bfloat16), _seconds_per_step(patches, config, device, bfloat16, clock)))
+        timed.append((threads, _seconds_per_step(patches, config, device, bfloat16, clock)))
     torch.set_num_threads(before)
-    first, quickest = timed[0], min(timed, key=lambda entry: entry[1])
-    return quickest if quickest[1] * _GAIN < first[1] else first
+    quickest = min(timed, key=lambda entry: entry[1])
+    return quickest if quickest[1] * _GAIN < timed[0][1] else timed[0]
 
 
 def _seconds_per_step(

@@ -12,20 +12,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from finescan.registration.greymap import Mixture
 from finescan.registration.motion import Motion
 from finescan.registration.periods import neighbouring_periods
 from finescan.registration.solver import LevelSolver, State
 from finescan.registration.working import BLUR_PX, Level, Scans, load_scans, make_level
-from finescan.values import Image, Warp
+from finescan.values import Grid, Image, Warp
 
 Array = NDArray[np.float64]
 
 COARSEST_PX = 40  # a working image is not made smaller than this along any axis
 KEPT_STARTS = 3  # affine answers taken on to the next finer level
 LINEAR_ENOUGH = 0.85  # correlation from which a linear grey map is accepted without trying a mixture
-MIXTURE_GAIN = 0.03  # nats per pixel a mixture must gain over the linear map
+FINISH_PX = 400_000  # working pixels up to which the last level is finer than the LR pitch
+CHANGED = 4.0  # sigmas, rms over a small window: the specimen has changed there
+WINDOW_PX = 5  # of that window, LR px
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,10 @@ def align_scans(scans: Scans, starts: Sequence[Motion], *, options: AlignOptions
         if best is None or trial.objective > best.objective + 1e-3:
             best = trial
     assert best is not None
+    scans = without_changes(scans, levels(1.0), best)
     levels = Levels(scans, BLUR_PX if mixture else fitted_blur(scans, best))
-    for scale, steps in ((1.0, 4), (options.finish, 2)):
+    finish = options.finish if best.ok.size <= FINISH_PX else 1.0  # many pixels are accurate enough as they are
+    for scale, steps in ((1.0, 4), (finish, 2)):
         solver = LevelSolver(levels(scale), best.motion, mixture=mixture, stiffness=stiffness)
         best = solver.run(best.motion, steps=steps)
     final = LevelSolver(levels(1.0), best.motion, mixture=mixture, stiffness=stiffness).look(best.motion)
@@ -166,14 +171,7 @@ def _affine(levels: Levels, starts: Sequence[Motion], o: AlignOptions, limit: fl
     if linear is not None and (o.grey == "linear" or _like(levels, linear, scale) > LINEAR_ENOUGH):
         return False, linear
     mixed = affine_search(levels, starts, o, limit, mixture=True)
-    if linear is None:
-        return True, mixed
-    level = levels(scale)
-    explained = LevelSolver(level, linear.motion, mixture=False).look(linear.motion).objective
-    gain = LevelSolver(level, mixed.motion, mixture=True).look(mixed.motion).objective
-    if gain > -0.5 * np.log(max(1 - explained, 1e-6)) + MIXTURE_GAIN:
-        return True, mixed
-    return False, linear
+    return True, mixed
 
 
 def _like(levels: Levels, state: State, scale: float) -> float:
@@ -247,6 +245,32 @@ def _with_drift(levels: Levels, motion: Motion, mixture: bool, stiffness: float,
         motion = state.motion
     assert state is not None
     return state
+
+
+def without_changes(scans: Scans, level: Level, state: State) -> Scans:
+    """The scans with patches masked that differ too much to show the same thing."""
+    bad = changed(state)
+    if not bad.any():
+        return scans
+    nearest = nearest_index(scans.fine_grid, level.grid)
+    return replace(scans, fine_ok=scans.fine_ok * ~bad[np.ix_(*nearest)])
+
+
+def changed(state: State) -> NDArray[np.bool_]:
+    """Where the residual is above 4 sigmas over a small window; a single noisy pixel is no change."""
+    power = ndimage.uniform_filter(np.where(state.ok, state.grey.residual / state.grey.sigma, 0.0) ** 2, WINDOW_PX)
+    share = ndimage.uniform_filter(state.ok.astype(np.float64), WINDOW_PX)
+    return ndimage.binary_dilation(power > CHANGED**2 * np.maximum(share, 0.2), iterations=WINDOW_PX // 2)
+
+
+def nearest_index(of: Grid, on: Grid) -> list[NDArray[np.intp]]:
+    """Per axis, the pixel of ``on`` nearest to every pixel of ``of``."""
+    out = []
+    for a, n in enumerate(of.shape):
+        nm = of.origin_nm[a] + of.pixel_size_nm[a] * np.arange(n)
+        index = np.rint((nm - on.origin_nm[a]) / on.pixel_size_nm[a]).astype(np.intp)
+        out.append(np.clip(index, 0, on.shape[a] - 1))
+    return out
 
 
 def fitted_blur(scans: Scans, state: State) -> float:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from finescan.errors import RegistrationRefused
-from finescan.registration.align import Alignment
+from finescan.registration.align import Alignment, changed, nearest_index
 from finescan.registration.residual import Blocks
 from finescan.registration.working import usable
 from finescan.values import Image, Pair, Verdict, Warp
@@ -21,8 +20,6 @@ SPLIT_DOUBTFUL_LR_PX = 0.5  # split error from which the refinement is not trust
 RATIO_TOLERANCE = 0.04  # relative disagreement with the files that is worth a sentence
 TURN_DEG = 1.0
 SIGMA_LIMIT_HR_PX = 0.5
-RESIDUAL_LIMIT = 4.0  # sigmas, rms over a small window
-WINDOW_PX = 5  # LR px
 LEAST_USABLE = 0.25
 
 
@@ -86,18 +83,8 @@ def valid_mask(hr: Image, alignment: Alignment, sigma_hr_px: Array) -> NDArray[n
     Not where a scan is saturated or absent, where the position is uncertain by more than 0.5 HR px, or where the
     residual is above 4 sigmas over a small window (a changed or damaged place; a single noisy pixel is none).
     """
-    ok = alignment.state.ok
-    power = ndimage.uniform_filter(residual_in_sigmas(alignment) ** 2, WINDOW_PX)
-    share = ndimage.uniform_filter(ok.astype(np.float64), WINDOW_PX)
-    bad = power > RESIDUAL_LIMIT**2 * np.maximum(share, 0.2)
-    good = ok & ~ndimage.binary_dilation(bad, iterations=WINDOW_PX // 2) & (sigma_hr_px <= SIGMA_LIMIT_HR_PX)
-    grid = alignment.level.grid
-    nearest = []
-    for a, n in enumerate(hr.grid.shape):
-        nm = hr.grid.origin_nm[a] + hr.grid.pixel_size_nm[a] * np.arange(n)
-        index = np.rint((nm - grid.origin_nm[a]) / grid.pixel_size_nm[a]).astype(int)
-        nearest.append(np.clip(index, 0, grid.shape[a] - 1))
-    return good[np.ix_(*nearest)] & usable(hr.array())
+    good = alignment.state.ok & ~changed(alignment.state) & (sigma_hr_px <= SIGMA_LIMIT_HR_PX)
+    return good[np.ix_(*nearest_index(hr.grid, alignment.level.grid))] & usable(hr.array())
 
 
 def mask_reasons(valid: NDArray[np.bool_]) -> list[str]:

@@ -24,7 +24,7 @@ from finescan.registration.locate import Location, locate, locate_from_landmarks
 from finescan.registration.overlaps import overlap_disagreement
 from finescan.registration.prior import Prior, prior_from_headers
 from finescan.registration.residual import Blocks, block_shifts, sigma_map, split_error
-from finescan.registration.unwarp import escalate
+from finescan.registration.unwarp import escalate, rings
 from finescan.values import Image, Pair, Residual, Verdict, Warp
 
 Progress = Callable[[float, float, str], None]
@@ -32,6 +32,8 @@ Landmarks = Sequence[tuple[ArrayLike, ArrayLike]]
 
 NEAR_PX = 6.0  # LR px within which other candidates are worth refining along with the best
 OVERLAP_LIMIT_LR_PX = 0.5
+SUSPICIOUS_LR_PX = 0.15  # split error from which other models are tried
+STIFFER = 4  # knot intervals of the stiffer drift
 
 
 @dataclass(frozen=True)
@@ -138,26 +140,36 @@ def register_all(
 
 # ---------------------------------------------------------------------------------------------------- refinement
 def refine(lr: Image, hr: Image, location: Location, *, options: AlignOptions | None = None, seed: int = 0) -> Refined:
-    """Align from the location's candidates, judge, and try the tensor spline if the block check rings."""
+    """Align from the location's candidates, judge, and try other models where the judgement asks for it."""
     o = options or AlignOptions()
     others = _near(location, lr, hr)
     if o.slow_axis >= 0:
-        return _refine_once(lr, hr, location.lr_from_hr, others, o, seed)
+        return _refine_best(lr, hr, location.lr_from_hr, others, o, seed)
     answers = [
-        _refine_once(lr, hr, location.lr_from_hr, others, replace(o, slow_axis=a), seed) for a in range(hr.grid.ndim)
+        _refine_best(lr, hr, location.lr_from_hr, others, replace(o, slow_axis=a), seed) for a in range(hr.grid.ndim)
     ]
     return min(answers, key=lambda r: r.split_hr_px)
+
+
+def _refine_best(lr: Image, hr: Image, start: Warp, others: Sequence[Warp], o: AlignOptions, seed: int) -> Refined:
+    """The default model; if its halves disagree, also a stiffer one and another grey map. The split error decides."""
+    first = _refine_once(lr, hr, start, others, o, seed)
+    if first.split_hr_px <= SUSPICIOUS_LR_PX * float(np.mean(first.alignment.motion.ratio())):
+        return first
+    kinds = ["mixture"] if first.alignment.mixture or o.grey != "auto" else ["linear", "mixture"]
+    further = [(STIFFER, k) for k in kinds] + [(o.intervals, k) for k in kinds[1:]]
+    answers = [
+        _refine_once(lr, hr, start, others, replace(o, intervals=min(n, o.intervals), grey=k), seed) for n, k in further
+    ]
+    return min([first, *answers], key=lambda r: r.split_hr_px)
 
 
 def _refine_once(lr: Image, hr: Image, start: Warp, others: Sequence[Warp], o: AlignOptions, seed: int) -> Refined:
     alignment = align(lr, hr, start, others=others, options=o)
     if alignment.left_cell:
         return Refined(alignment, float("inf"), Blocks(np.zeros((0, 2 * hr.grid.ndim)), 1.0, 0.0, 0.0), False)
-    split, blocks = split_error(alignment), block_shifts(alignment, seed=seed)
-    better, split, tried = escalate(alignment, split, blocks)
-    if better is not alignment:
-        alignment, blocks = better, block_shifts(better, seed=seed)
-    return Refined(alignment, split, blocks, tried)
+    kept = escalate(alignment, split_error(alignment), block_shifts(alignment, seed=seed), seed=seed)
+    return Refined(kept.alignment, kept.split_hr_px, kept.blocks, kept.tried)
 
 
 def _near(location: Location, lr: Image, hr: Image) -> list[Warp]:
@@ -186,6 +198,11 @@ def _judged(lr: Image, hr: Image, location: Location, refined: Refined) -> Pair:
     reasons = [*location.reasons, *said, *geometry_reasons(warp, expected), *mask_reasons(valid)]
     if sum(1 for n in alignment.motion.intervals if n) > 1:
         reasons.append("A smooth two-dimensional warp was needed besides line drift.")
+    if rings(blocks):
+        reasons.append(
+            f"Blocks of the field still lie {blocks.excess_hr_px:.2f} fine pixels off beyond noise: the map is a "
+            "little more uneven than the one fitted."
+        )
     residual = Residual(
         refined.split_hr_px,
         float(np.median(sigma)),

@@ -68,17 +68,16 @@ def judged_axes(motion: Motion, points: int = 33) -> list[Array]:
     return [np.linspace(-1 + b, 1 - b, points) for b in border]
 
 
-def split_error(alignment: Alignment) -> float:
+def split_error(alignment: Alignment, *, stripes: bool = False) -> float:
     """Half the rms difference of two fits on disjoint halves, HR px; inf if a half cannot be fitted.
 
-    Halves are left and right of the middle, because a row spline can be fitted in either; a tensor spline cannot,
-    and is split into alternating stripes.
+    Halves are left and right of the middle: a row spline can be fitted in either, and a wrong model shows. A tensor
+    spline cannot, and is split into alternating ``stripes``; they see a wrong model less well.
     """
     motion, shape = alignment.motion, alignment.level.grid.shape
-    tensor = sum(1 for n in motion.intervals if n) > 1
     slow = next((a for a, n in enumerate(motion.intervals) if n), 0)
     across = len(shape) - 1 if slow != len(shape) - 1 else 0
-    parts = 2 * STRIPES if tensor else 2
+    parts = 2 * STRIPES if stripes else 2
     side = (np.arange(shape[across]) * parts // shape[across]) % 2
     side = side.reshape([-1 if a == across else 1 for a in range(len(shape))])
     axes = judged_axes(motion)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,8 @@ def train_files(
     for hr in hrs:
         io.require_pair(lr, hr)
     make_folder(output)
+    if overwrite:
+        shutil.rmtree(output / "checkpoint", ignore_errors=True)
     if pair_folder is None:
         pairs = register_all(lr, hrs, progress=progress)
     else:
@@ -186,8 +189,6 @@ def enhance_file(
 
     Work in progress is kept in ``<output>.work`` and continued by the next call.
     """
-    import shutil
-
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
 
@@ -200,7 +201,9 @@ def enhance_file(
     lr = (reading or Reading()).coarse(coarse)
     require_ratio(loaded, lr)
     work = output.with_name(output.name + ".work")
-    enhanced = enhance(loaded, lr, folder=work, config=EnhanceConfig(dtype=dtype), progress=progress)
+    enhanced = enhance(
+        loaded, lr, folder=work, config=EnhanceConfig(dtype=dtype, overwrite=overwrite), progress=progress
+    )
     io.write(output, enhanced.image, overwrite=overwrite)
     io.write(flags, Image(enhanced.trust.flags, enhanced.trust.grid, flags.name), overwrite=overwrite)
     shutil.rmtree(work)

@@ -314,7 +314,7 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     save_model(model, folder)
     job.folder.finish("train", key)
     job.folder.log("trained", **{k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "chosen")})
-    return model
+    return load_model(folder)  # what an interrupted run will go on with: work in progress belongs to one model
 
 
 def _has_gpu() -> bool:

@@ -16,6 +16,7 @@ from finescan.registration.search import OVERSAMPLED, Array, Peak, Tile, standar
 
 MOST_STEP_PX = 1.5  # at the edge of the tile, per iteration
 STOP_PX = 0.04
+MOST_SKEW = 0.12  # change of any entry of the matrix: beyond it the place has run away from its search cell
 LEAST_OVERLAP = 0.25  # share of the tile that must lie in the map
 
 
@@ -69,6 +70,8 @@ def polish(peak: Peak, field: Array, template: Template, *, signed: bool, iterat
     best = Peak(matrix, centre, 0.0)
     reach = float(np.max(template.middle)) + 1
     for k in range(iterations + 1):
+        if np.max(np.abs(matrix - peak.matrix)) > MOST_SKEW:
+            break
         seen, weight, share = _seen(field, template, matrix, centre)
         if share < LEAST_OVERLAP:
             break

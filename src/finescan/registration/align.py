@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from finescan.registration.solver import LevelSolver, State
 from finescan.registration.working import BLUR_PX, Level, Scans, load_scans, make_level
 from finescan.values import Grid, Image, Warp
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 COARSEST_PX = 40  # a working image is not made smaller than this along any axis
 KEPT_STARTS = 3  # affine answers taken on to the next finer level

@@ -14,7 +14,7 @@ from finescan.registration.residual import Blocks
 from finescan.registration.working import usable
 from finescan.values import Image, Pair, Verdict, Warp
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 SPLIT_DOUBTFUL_LR_PX = 0.5  # split error from which the refinement is not trusted
 RATIO_TOLERANCE = 0.04  # relative disagreement with the files that is worth a sentence
@@ -23,7 +23,7 @@ SIGMA_LIMIT_HR_PX = 0.5
 LEAST_USABLE = 0.25
 
 
-def refinement_reasons(split_hr_px: float, blocks: Blocks, ratio: Sequence[float]) -> tuple[Verdict, list[str]]:
+def refinement_reasons(split_hr_px: float, blocks: Blocks, ratio: Array) -> tuple[Verdict, list[str]]:
     """What the split fit and the block check say."""
     lr_px = float(np.mean(ratio))
     if not np.isfinite(split_hr_px):

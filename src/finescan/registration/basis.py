@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan.values.warp import bspline_weights
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Basis:
         """Fields (m, *shape) of coefficients (m, n)."""
         shape = tuple(t.shape[1] for t in self.tables)
         dense = np.zeros((len(coefficients), *shape))
-        dense[(slice(None), *self.functions.T)] = coefficients
+        where: Any = (slice(None), *self.functions.T)
+        dense[where] = coefficients
         return contract(dense, [t.T for t in self.tables])
 
     def sums(self, images: Array) -> Array:
@@ -48,7 +50,8 @@ class Basis:
 
     def cross(self, other: Basis, images: Array) -> Array:
         """Sums over pixels (m, n, n_other) of images times every function of both bases."""
-        tables, where = [], []
+        tables: list[Array] = []
+        where: list[Any] = []
         for a, (mine, theirs) in enumerate(zip(self.tables, other.tables, strict=True)):
             tables.append((mine[:, :, None] * theirs[:, None, :]).reshape(len(mine), -1))
             where.append(self.functions[:, None, a] * theirs.shape[1] + other.functions[None, :, a])
@@ -56,7 +59,8 @@ class Basis:
 
     def gram(self, images: Array) -> Array:
         """Sums over pixels (m, n, n) of images times every pair of functions."""
-        tables, where = [], []
+        tables: list[Array] = []
+        where: list[Any] = []
         for a, mine in enumerate(self.tables):
             first, second = np.triu_indices(mine.shape[1])
             slot = np.zeros((mine.shape[1],) * 2, np.intp)
@@ -124,7 +128,7 @@ def curvature(intervals: Sequence[int]) -> Array:
             second = np.diff(np.eye(sizes[a]), 2, axis=0)
             eyes = [np.eye(s) for s in sizes]
             eyes[a] = second.T @ second
-            block = np.eye(1)
+            block: Array = np.eye(1)
             for e in eyes:
                 block = np.kron(block, e)
             total[linear:, linear:] += block

@@ -8,13 +8,14 @@ Meas. Sci. Technol. 28 (2017) 095401, doi:10.1088/1361-6501/aa7b48; several coar
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan.registration.basis import Basis
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 BINS = 48
 COMPONENTS = 8  # a surplus does no harm

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from finescan.registration.basis import Basis, displacements
 from finescan.values import Grid, Warp
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from finescan.registration.basis import Basis
 from finescan.registration.motion import Motion
 from finescan.registration.solver import LevelSolver, State
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 CORRELATED = 1.7  # residuals are correlated by smoothing: observed error over the normal-matrix sigma
 BORDER_PX = 8  # LR px at the border of the field where errors are not judged

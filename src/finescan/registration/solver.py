@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from finescan.registration.greymap import GreyFit, Mixture, correlation, fit_lin
 from finescan.registration.motion import Motion
 from finescan.registration.working import Level
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 STEP_LIMIT_PX = 2.0
 FIVE_POINT = np.array([1.0, -8.0, 0.0, 8.0, -1.0]) / 12

@@ -73,9 +73,10 @@ def load_pair(folder: str | Path, lr: Image, hr: Image) -> Pair:
             raise InputError(f"The registration in {folder} was made with {d[key]['name']} on {saved}, but "
                              f"{image.name} on {image.grid} came. Run the registration again.")  # fmt: skip
     r = d["residual"]
-    figures = [float("nan") if r[k] is None else float(r[k]) for k in FIGURES]
+    figures = {k: float("nan") if r[k] is None else float(r[k]) for k in FIGURES}
     maps = {k.removeprefix("map_"): v for k, v in arrays.items() if k.startswith("map_")}
-    residual = Residual(*figures, r["method"], Grid.from_dict(r["grid"]), maps, arrays["blocks"])
+    grid = Grid.from_dict(r["grid"])
+    residual = Residual(**figures, method=r["method"], grid=grid, maps=maps, blocks=arrays["blocks"])
     warp = Warp.from_dict(d["lr_from_hr"])
     return Pair(lr, hr, warp, Verdict(d["verdict"]), tuple(d["reasons"]), residual, arrays.get("valid"))
 

@@ -7,6 +7,7 @@ the coarse scan is read directly at the warped positions (its only interpolation
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from scipy import ndimage
 from finescan.registration.motion import Motion, axis_coordinates
 from finescan.values import Grid, Image
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64 throughout
 
 BLUR_PX = 0.53  # standard deviation of the coarse scan's pixel box and spot together, LR px, before it is fitted
 PLATEAU = 2e-4  # share of pixels at the extreme grey level from which that level may be a limit

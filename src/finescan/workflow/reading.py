@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,31 @@ def as_paths(fine: str | Path | Sequence[str | Path]) -> list[Path]:
     if len({p.resolve() for p in paths}) != len(paths):
         raise InputError("Every fine scan must be another file, but one was named twice.")
     return paths
+
+
+def as_planned(reading: Reading, role: str, path: Path, size: Sequence[float] | None) -> Image:
+    """Read a scan with the plan's pixel size; where the file says the same, the file stays the source.
+
+    Parameters
+    ----------
+    role : "coarse" or "fine".
+    size : the plan's (y, x), nm; what ``reading`` says wins over it.
+    """
+    given = reading.pixel_size_nm if role == "coarse" else reading.fine_pixel_size_nm
+    if size is None or given is not None:
+        return _read(reading, role, path)
+    with suppress(MissingPixelSize):
+        image = _read(reading, role, path)
+        if image.grid.pixel_size_nm == tuple(size):
+            return image
+    passed = tuple(size)
+    if role == "coarse":
+        return replace(reading, pixel_size_nm=passed).coarse(path)
+    return replace(reading, fine_pixel_size_nm=passed).fine(path)
+
+
+def _read(reading: Reading, role: str, path: Path) -> Image:
+    return reading.coarse(path) if role == "coarse" else reading.fine(path)
 
 
 def check(coarse: str | Path, fine: str | Path | Sequence[str | Path], *, reading: Reading | None = None) -> Outcome:

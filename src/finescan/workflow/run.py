@@ -26,7 +26,7 @@ from finescan.workflow import judging, page
 from finescan.workflow.checks import require_method, require_sensible, sizes_per_scan
 from finescan.workflow.folder import RunFolder, key_of, require_space, write_json, write_whole
 from finescan.workflow.plan import Plan, require_known
-from finescan.workflow.reading import Outcome, Reading, as_paths
+from finescan.workflow.reading import Outcome, Reading, as_paths, as_planned
 from finescan.workflow.verbs import pair_facts, pair_name, pair_text, size_note, train_config, training_options
 
 Progress = Callable[[float, float, str], None]
@@ -178,15 +178,10 @@ def _file(path: Path) -> dict[str, str]:
 def _read(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Image]]:
     """Read and check all files; the plan's pixel sizes win over the files'."""
     job.progress(0, 1, "reading")
-    planned = job.plan.values.get
-    reading = job.reading
-    if size := planned("coarse.pixel_size_nm"):
-        reading = replace(reading, pixel_size_nm=reading.pixel_size_nm or tuple(size))
-    lr = reading.coarse(coarse)
-    hrs = []
-    for path, size in zip(fines, sizes_per_scan(job.plan.values, len(fines)), strict=True):
-        asked = reading.fine_pixel_size_nm or (tuple(size) if size else None)
-        hrs.append(replace(reading, fine_pixel_size_nm=asked).fine(path))
+    planned = job.plan.values
+    lr = as_planned(job.reading, "coarse", coarse, planned.get("coarse.pixel_size_nm"))
+    sizes = sizes_per_scan(planned, len(fines))
+    hrs = [as_planned(job.reading, "fine", p, size) for p, size in zip(fines, sizes, strict=True)]
     for hr in hrs:
         io.require_pair(lr, hr)
         job.notes += [p for p in io.problems(lr, hr) if p not in job.notes]
@@ -252,7 +247,7 @@ def _usable(job: Job, pairs: Sequence[Pair], force: bool) -> list[Pair]:
     """Pairs to go on with; the others become notes. RegistrationRefused when none is left."""
     good = [p for p in pairs if p.verdict is Verdict.FOUND or (force and p.verdict is Verdict.DOUBTFUL)]
     for pair in pairs:
-        if pair not in good:
+        if not any(pair is g for g in good):  # pairs hold arrays, which have no single truth value
             job.notes.append(f"{pair.hr.name} was left out: {pair.verdict.value} ({' '.join(pair.reasons)})")
         elif pair.verdict is Verdict.DOUBTFUL:
             job.notes.append(

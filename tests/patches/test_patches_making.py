@@ -168,3 +168,13 @@ def test_inputs_are_not_changed(make_pair) -> None:
     a, b = (make_patches([pair], config=SplitConfig(seed=3)) for _ in range(2))
     assert a.fingerprint() == b.fingerprint()
     assert a.fingerprint() != make_patches([pair], config=SplitConfig(seed=4)).fingerprint()
+
+
+def test_grey_levels_that_were_not_learned_are_outside_the_learned_range(make_pair) -> None:
+    """Where the fine scan saturates, the bright coarse pixels lie in the training area but taught nothing."""
+    plain = make_patches([make_pair()])
+    cut = make_patches([make_pair(change=lambda a: np.minimum(a, np.quantile(a, 0.9)).astype(np.float32))])
+    assert cut.saturated["hr"] > 0.03
+    width = plain.lr_range[1] - plain.lr_range[0]
+    assert cut.lr_range[1] < plain.lr_range[1] - 0.05 * width
+    assert abs(cut.lr_range[0] - plain.lr_range[0]) < 0.05 * width

@@ -16,7 +16,7 @@ from torch.nn import functional
 from finescan.models.layers import Interpolate
 from finescan.patches.grey import AVERAGE_PX
 
-TOLERANCE = 0.02  # of the training range, beyond it
+TOLERANCE = 0.05  # of the training range, beyond it: about the noise of a local average
 SATURATED_NEIGHBOURS = 3  # saturated pixels of 3 x 3 that make a saturated place: one alone is a noise peak
 _GROWN, _RAMP = 4, (3, 5)  # pixels around a doubtful one that are pure interpolation; box filters of the ramp
 _REACH = _GROWN + sum(s // 2 for s in _RAMP)

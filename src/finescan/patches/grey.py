@@ -12,7 +12,7 @@ from finescan.errors import InputError
 from finescan.values import GreyStatistics
 
 AVERAGE_PX = 5  # side of the box over which a coarse pixel's surroundings are averaged for ``lr_range``
-RANGE_PERCENTILES = (0.05, 99.95)
+RANGE_PERCENTILES = (0.01, 99.99)
 _PILE = 5.0  # an end level this many times as frequent as the levels next to it is a pile-up
 _WEAK = 0.3  # below this correlation a regression line says nothing about contrast
 _ROUNDS = 20

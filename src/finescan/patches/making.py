@@ -71,7 +71,7 @@ def make_patches(
     work_grid = out_grid.coarsen(factor)
     train, judges, notes = _trainers(pairs, target)
     raws = [_raw(pair, out_grid, work_grid, factor) for pair in train]
-    split, corner, canvas_lr = _split(raws, config)
+    split, corner = _split(raws, config)
     pieces = tuple(_piece(raw, split, corner, out_grid, work_grid, factor) for raw in raws)
     _require_enough(pieces, raws, config)
     notes += list(split.notes) + _saturation_notes(raws)
@@ -82,7 +82,7 @@ def make_patches(
         notes.append("The contrast of the two scans is inverted; the grey map takes care of it.")
     boxes = {k: [_moved(b, corner) for b in v] for k, v in split.boxes.items()}
     return PatchSet(
-        pieces, factor, sr_factor, out_grid, work_grid, lr_grey, hr_grey, gain, offset, _range(canvas_lr, split),
+        pieces, factor, sr_factor, out_grid, work_grid, lr_grey, hr_grey, gain, offset, _range(pieces),
         str(train[0].hr.dtype), _saturated_shares(raws), boxes, tuple(judges), tuple(notes),
     )  # fmt: skip
 
@@ -209,8 +209,8 @@ def _coarse_masks(lr: Image, box: Grid) -> tuple[Bool, Bool, Bool]:
     return missing, cut, beyond
 
 
-def _split(raws: Sequence[_Raw], config: SplitConfig) -> tuple[Split, Corner, NDArray[np.float32]]:
-    """Roles on the smallest canvas that holds all pieces, its corner on the working grid, its grey levels."""
+def _split(raws: Sequence[_Raw], config: SplitConfig) -> tuple[Split, Corner]:
+    """Roles on the smallest canvas that holds all pieces, and its corner on the working grid."""
     corner = (min(r.start[0] for r in raws), min(r.start[1] for r in raws))
     far = [max(r.start[k] + r.lr.shape[k] for r in raws) - corner[k] for k in range(2)]
     lr, unlike = np.zeros(far, np.float32), np.zeros(far, np.float32)
@@ -220,7 +220,7 @@ def _split(raws: Sequence[_Raw], config: SplitConfig) -> tuple[Split, Corner, ND
         lr[where] = raw.lr
         mask[where] = raw.usable
         unlike[where] = _unlike(raw)
-    return assign_roles(usable, [r.name for r in raws], lr, config, unlike), corner, lr
+    return assign_roles(usable, [r.name for r in raws], lr, config, unlike), corner
 
 
 def _unlike(raw: _Raw) -> NDArray[np.float32]:
@@ -285,8 +285,17 @@ def _smooth(data: NDArray[np.float32], mask: Bool) -> NDArray[np.float32]:
     return ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), 1.5) / np.maximum(weight, 1e-6)
 
 
-def _range(lr: NDArray[np.float32], split: Split) -> tuple[float, float]:
-    low, high = np.percentile(grey.local_average(lr)[split.roles == TRAIN], grey.RANGE_PERCENTILES)
+def _range(pieces: Sequence[Piece]) -> tuple[float, float]:
+    """Locally averaged coarse grey levels that were learned: where most of the fine pixels counted.
+
+    A bright edge that the fine scan records as saturated is in the training area, but nothing was learned there.
+    """
+    learned = []
+    for p in pieces:
+        f, (h, w) = p.factor, p.lr.shape
+        share = p.role_fine("train").reshape(h, f, w, f).mean(axis=(1, 3))
+        learned.append(grey.local_average(p.lr)[share > 0.5])
+    low, high = np.percentile(np.concatenate(learned), grey.RANGE_PERCENTILES)
     return float(low), float(high)
 
 

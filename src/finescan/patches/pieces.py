@@ -85,7 +85,7 @@ class PatchSet:
     out_grid, work_grid : of the whole map, see docs/architecture.md.
     lr_grey, hr_grey : statistics over the training role.
     gain, offset : ``hr = gain * lr + offset`` over the training role, robust.
-    lr_range : 0.05 and 99.95 percentile of the locally averaged (5 x 5) coarse grey levels of the training role.
+    lr_range : 0.01 and 99.99 percentile of the locally averaged (5 x 5) coarse grey levels that were learned.
     hr_dtype : number format of the fine scans.
     saturated : share of saturated pixels of the covered area, "lr" and "hr".
     boxes : per role, rectangles (top, left, bottom, right) on ``work_grid`` that hold it.

@@ -12,7 +12,7 @@ from finescan.simulation import simulate
 from finescan.simulation.recipes import RECIPES, Simulated
 from finescan.values import Image, Verdict, Warp
 
-SIZE, TILE = 320, 96  # coarse pixels
+SIZE, TILE = 288, 96  # coarse pixels
 
 
 def job(recipe: str, *, scale: float = 0.08, rotation_deg: float = 5.0, seed: int = 3, tile: int = TILE) -> Simulated:
@@ -52,7 +52,7 @@ def test_independent_ratio_errors_of_15_percent_are_found() -> None:
 def test_a_fine_scan_of_another_place_is_never_found(recipe: str) -> None:
     answer = locate(job(recipe).lr, job(recipe, seed=77).hr[0])
     assert answer.verdict is not Verdict.FOUND
-    assert answer.decoy_ratio < 1.35
+    assert answer.decoy_ratio < 1.3
     assert "not found" in answer.reasons[0] or "doubtful" in answer.reasons[0]
 
 

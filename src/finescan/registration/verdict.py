@@ -2,6 +2,9 @@
 
 Decoys are the same tile searched, with the same effort, in the mirrored and the turned map: their best score says what
 chance gives on this very material. Only the ratio of the two decides; no correlation has a meaning of its own.
+
+The thresholds were set on simulated specimens (seeds from 1000 on) and cross pairs of real micrographs: of 139 absent
+tiles the largest ratio was 1.145, and the logarithm scattered by 0.11 about -0.08, so 1.3 lies at 3.1 standard deviations.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from collections.abc import Sequence
 
 from finescan.values import Verdict
 
-FOUND_AT = 1.35
-DOUBTFUL_AT = 1.15
+FOUND_AT = 1.3
+DOUBTFUL_AT = 1.12
 CLEAR_AT = 1.8  # a mode that stands out this far needs no second opinion
 CHANCE_KEPT = 0.7  # chance at the finest level is at least this share of chance at the search level
 

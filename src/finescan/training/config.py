@@ -56,7 +56,7 @@ class TrainConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     members: Annotated[int, Field(ge=1, le=16)] = 3
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    batch: Annotated[int, Field(ge=1, le=1024)] = 8
+    batch: Annotated[int, Field(ge=1, le=1024)] = 4
     patch: Annotated[int, Field(ge=12, le=512)] = 32
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 1e-4

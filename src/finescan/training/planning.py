@@ -16,8 +16,9 @@ from finescan.training.loop import Member, make_sampler
 
 #: how often a member may see every training pixel. Beyond about this, networks learn the training area by heart
 #: (benchmarks/quality.py): time left over goes to further members instead.
-MOST_EPOCHS = 200.0
+MOST_EPOCHS = 130.0
 LEAST_STEPS, MOST_STEPS = 300, 30_000
+_SHORTEST = 0.7  # of those steps are enough for a member where that makes room for one more
 _WARM, _TIMED = 2, 4
 _GAIN = 1.15  # a setting must be this much faster to be preferred
 _EVALUATION_SHARE = 0.08  # of the time that goes to the stop set
@@ -80,7 +81,7 @@ def divide_budget(patches: PatchSet, config: TrainConfig, seconds: float) -> tup
     kept = sampler.size - 2 * sampler.crop
     pixels = sum(int((p.role == 1).sum()) for p in patches.pieces)
     enough = min(max(MOST_EPOCHS * pixels / (config.batch * kept**2), LEAST_STEPS), MOST_STEPS)
-    members = min(config.members, max(1, round(affordable / enough)))
+    members = min(config.members, max(1, int(affordable / (_SHORTEST * enough))))
     return max(1, int(min(enough, affordable / members))), members
 
 

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from finescan import io
 from finescan.enhancement import EnhanceConfig, enhance
-from finescan.errors import OutputError
 from finescan.reporting.strip import write_strip
 from finescan.simulation import Simulated, simulate
 from finescan.trust import METRICS
 from finescan.values import Region
 from finescan.workflow import page
-from finescan.workflow.folder import make_folder, write_json
+from finescan.workflow.folder import make_folder, require_empty, write_json
 from finescan.workflow.reading import Outcome
 from finescan.workflow.run import complete
 
@@ -48,8 +47,7 @@ def demo(
     noise-free truth of the whole area that no fine scan covers.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()) and not overwrite:
-        raise OutputError(f"{out} is not empty. Choose another folder with -o, or pass --overwrite.")
+    require_empty(out, overwrite=overwrite)
     make_folder(out / "scans")
     if progress:
         progress(0, 1, "simulating a sample")

@@ -109,6 +109,12 @@ def make_folder(path: Path) -> None:
         raise OutputError(f"{path} cannot be written to ({e.strerror}). Choose another folder with -o.") from e
 
 
+def require_empty(path: Path, *, overwrite: bool) -> None:
+    """OutputError for a folder with anything in it, unless it may be overwritten."""
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise OutputError(f"{path} is not empty. Choose another folder with -o, or pass --overwrite.")
+
+
 def require_space(path: Path, needed: float) -> None:
     """OutputError when less than ``needed`` bytes are free where ``path`` lies."""
     free = shutil.disk_usage(path).free

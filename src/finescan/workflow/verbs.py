@@ -16,7 +16,7 @@ from finescan.errors import InputError, OutputError
 from finescan.registration import load_pair, register_all, require_found, save_pair
 from finescan.registration.prior import prior_from_headers
 from finescan.values import Image, Pair
-from finescan.workflow.folder import make_folder, write_json
+from finescan.workflow.folder import make_folder, require_empty, write_json
 from finescan.workflow.reading import Outcome, Reading, as_paths
 
 Progress = Callable[[float, float, str], None]
@@ -46,8 +46,7 @@ def register_files(
     hrs = [reading.fine(p) for p in as_paths(fine)]
     for hr in hrs:
         io.require_pair(lr, hr)
-    if output.exists() and any(output.iterdir()) and not overwrite:
-        raise OutputError(f"{output} is not empty. Choose another folder, or pass --overwrite.")
+    require_empty(output, overwrite=overwrite)
     make_folder(output)
     pairs = register_all(lr, hrs, landmarks=landmarks, progress=progress)
     for k, pair in enumerate(pairs):

@@ -1,0 +1,110 @@
+"""What the end-to-end tests share: small simulated scans, one finished run, and the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the finescan command does; spinning threads starve the others
+
+#: a run that takes seconds and gives the same bits wherever it is repeated
+QUICK = {"train.steps": 8, "train.members": 1, "result.method": "fast"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command line returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that are no progress."""
+        return [line for line in self.err.splitlines() if line and not line.endswith("%") and "% " not in line[-24:]]
+
+
+@pytest.fixture
+def finescan(monkeypatch, capsys) -> Callable[..., Said]:
+    """``finescan("run", path, …)``: the command line in this process."""
+    from finescan.__main__ import main
+
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["finescan", *(str(a) for a in arguments)])
+        capsys.readouterr()
+        code = main()
+        printed = capsys.readouterr()
+        return Said(code, printed.out, printed.err)
+
+    return call
+
+
+def _once(root: Path, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process to ask for it makes, while the others wait."""
+    folder, done, failed = root / name, root / f"{name}.done", root / f"{name}.failed"
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        until = time.monotonic() + 300
+        while not done.exists():
+            if failed.exists() or time.monotonic() > until:
+                pytest.fail(f"{name} could not be made by the other test process")
+            time.sleep(0.1)
+        return folder
+    try:
+        make(folder)
+    except BaseException:
+        failed.touch()
+        raise
+    done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """``once(name, make)``: a folder filled by ``make(folder)`` one time for all test processes; do not write to it."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return lambda name, make: _once(root, name, make)
+
+
+@pytest.fixture(scope="session")
+def scans(once) -> Path:
+    """coarse.tif, fine.tif (ratio 4) of one sample, and other.tif, a fine scan of another one."""
+    from finescan import io
+    from finescan.simulation import simulate
+
+    def make(folder: Path) -> None:
+        job = simulate("porous", size=160, ratio=4, fine=400, counts=(2000.0, 1500.0), seed=5)
+        io.write(folder / "coarse.tif", job.lr)
+        io.write(folder / "fine.tif", job.hr[0])
+        io.write(folder / "other.tif", simulate("porous", size=112, ratio=4, fine=400, seed=6).hr[0])
+
+    return once("scans", make)
+
+
+@pytest.fixture(scope="session")
+def finished(once, scans) -> Path:
+    """A finished run folder of ``scans``; copy it before changing anything."""
+    from finescan import workflow
+    from finescan.enhancement import layout
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(layout, "CPU_CORE", 128)  # four blocks, where usual ones would be larger than the map
+            workflow.run(scans / "coarse.tif", scans / "fine.tif", folder, choices=QUICK)
+
+    return once("finished", make)
+
+
+@pytest.fixture(scope="session")
+def quick() -> list[str]:
+    """The choices of ``finished`` as command-line options."""
+    return [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]

@@ -21,6 +21,7 @@ from finescan.registration.solver import LevelSolver, State
 Array = NDArray[Any]  # float64 throughout
 
 CORRELATED = 1.7  # residuals are correlated by smoothing: observed error over the normal-matrix sigma
+CALIBRATED = 1.18  # true rms error over the bare figure of the split fit, median of simulated pairs (seeds < 1000)
 BORDER_PX = 8  # LR px at the border of the field where errors are not judged
 BLOCKS = 8  # per axis
 SMALLEST_BLOCK_PX = 12
@@ -82,15 +83,30 @@ def split_error(alignment: Alignment, *, stripes: bool = False) -> float:
     side = (np.arange(shape[across]) * parts // shape[across]) % 2
     side = side.reshape([-1 if a == across else 1 for a in range(len(shape))])
     axes = judged_axes(motion)
-    fields = []
+    fields, expected = [], []
     for k in range(2):
         solver = solver_for(alignment, np.broadcast_to(side == k, shape))
         state = solver.run(motion, steps=6, insist=True)
         if not np.isfinite(state.objective):
             return float("inf")
         fields.append(state.motion.positions(axes))
+        expected.append(_mean_variance(solver, state, axes))
     apart = np.tensordot(hr_from_lr(motion), fields[0] - fields[1], axes=1)
-    return 0.5 * float(np.sqrt((apart**2).sum(0).mean()))
+    whole = _mean_variance(solver_for(alignment), alignment.state, axes)
+    # a half extrapolates into the other: that part of the difference is no error of the whole fit (a mixture's error
+    # is mostly not of this kind)
+    reach = np.sqrt(max(1.0, 0.25 * sum(expected) / max(whole, 1e-300))) if not alignment.mixture else CALIBRATED
+    return 0.5 * float(np.sqrt((apart**2).sum(0).mean())) * CALIBRATED / reach
+
+
+def _mean_variance(solver: LevelSolver, state: State, axes: Sequence[Array]) -> float:
+    """Mean variance of the position over the judged field expected from noise, HR px squared."""
+    d, n = len(state.motion.affine), len(solver.basis)
+    covariance = np.linalg.pinv(solver.normal(state).matrix, hermitian=True).reshape(d, n, d, n)
+    to_hr = hr_from_lr(state.motion)
+    joint = np.einsum("ac,cidj,ad->ij", to_hr, covariance, to_hr) * _variance_of_unit_weight(state)
+    basis = state.motion.basis(axes)
+    return float(np.sum(basis.gram(np.ones((1, *(len(x) for x in axes))))[0] * joint) / np.prod([len(x) for x in axes]))
 
 
 def sigma_map(alignment: Alignment) -> Array:

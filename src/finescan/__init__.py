@@ -24,19 +24,24 @@ _HOME = {
     "check": "finescan.workflow",
     "run": "finescan.workflow",
     "demo": "finescan.workflow",
+    "doctor": "finescan.workflow",
+    "list_models": "finescan.workflow",
+    "report": "finescan.workflow",
+    "Reading": "finescan.workflow",
     **dict.fromkeys(
         ("Acquisition", "Grid", "Image", "ModelCard", "Pair", "Region", "TilePlan", "TrustMap", "Verdict", "Warp"),
         "finescan.values",
     ),
     "FinescanError": "finescan.errors",
 }
+_OTHER_NAME = {"report": "report_folder"}  # `models` is the room itself: its verb is list_models
 __all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"finescan has no {name!r}; it has {', '.join(__all__)}.")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_HOME[name]), _OTHER_NAME.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,7 @@ Decoys are the same tile searched, with the same effort, in the mirrored and the
 chance gives on this very material. Only the ratio of the two decides; no correlation has a meaning of its own.
 
 The thresholds were set on simulated specimens (seeds from 1000 on) and cross pairs of real micrographs: of 139 absent
-tiles the largest ratio was 1.145, and the logarithm scattered by 0.11 about -0.08, so 1.3 lies at 3.1 standard deviations.
+tiles the largest ratio was 1.145; the logarithm scattered by 0.11 about -0.08, so 1.3 is 3.1 standard deviations away.
 """
 
 from __future__ import annotations

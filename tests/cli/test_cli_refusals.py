@@ -233,13 +233,9 @@ def test_a_misspelt_choice_in_an_edited_plan(finescan, finished, scans, tmp_path
     again = "run", scans / "coarse.tif", scans / "fine.tif", "-o", out
     text = (out / "plan.yaml").read_text()
     (out / "plan.yaml").write_text(text.replace("train.minutes:", "train.minuts:"))
-    refused(
-        finescan("run", scans / "coarse.tif", scans / "fine.tif", "-o", out), INPUT, "Did you mean 'train.minutes'?"
-    )
+    refused(finescan(*again), INPUT, "Did you mean 'train.minutes'?")
     (out / "plan.yaml").write_text(text.replace("value: uint16", "value: 16 bit"))
-    refused(
-        finescan("run", scans / "coarse.tif", scans / "fine.tif", "-o", out), INPUT, "result.dtype cannot be '16 bit'"
-    )
+    refused(finescan(*again), INPUT, "result.dtype cannot be '16 bit'")
 
 
 @pytest.mark.parametrize(

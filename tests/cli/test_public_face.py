@@ -1,0 +1,62 @@
+"""What `import finescan as fs` and the README promise exists."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+import finescan as fs
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(fs.__file__).parent
+VERBS = "check", "demo", "doctor", "enhance", "evaluate", "models", "register", "report", "run", "simulate", "train"
+#: the verbs as functions; `models` is the room of the networks, so its verb is called list_models
+FUNCTIONS = "list_models", "make_patches", "read", "write", *(v for v in VERBS if v != "models")
+
+
+@pytest.mark.parametrize("name", fs.__all__)
+def test_every_public_name_can_be_loaded(name):
+    assert getattr(fs, name) is not None
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_verb_is_a_function_with_a_description(name):
+    function = getattr(fs, name)
+    assert name in fs.__all__ and callable(function) and function.__doc__.strip()
+
+
+def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones():
+    with pytest.raises(AttributeError, match=r"no 'enhence'; it has .*enhance"):
+        fs.enhence  # noqa: B018
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_is_a_command_with_help(finescan, verb):
+    said = finescan(verb, "--help")
+    assert said.code == 0 and "--json" in said.out
+
+
+def test_the_readme_names_only_commands_and_functions_that_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = set(re.findall(r"^finescan (\w+)", readme, re.M)) | set(re.findall(r"`(\w+)`(?=[,;])", readme))
+    assert set(VERBS) >= commands & set(VERBS) and {"check", "run"} <= commands
+    code = re.search(r"```python\n(.*?)```", readme, re.S).group(1)
+    for name in re.findall(r"fs\.(\w+)", code):
+        assert name in fs.__all__
+
+
+def _modules_with_examples() -> list[str]:
+    files = [p for p in SOURCE.rglob("*.py") if re.search(r"^ *>>> ", p.read_text(encoding="utf-8"), re.M)]
+    names = [".".join(("finescan", *p.relative_to(SOURCE).with_suffix("").parts)) for p in files]
+    return sorted(n.removesuffix(".__init__") for n in names)
+
+
+@pytest.mark.parametrize("module", _modules_with_examples())
+def test_the_examples_in_the_docstrings_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert found.failed == 0

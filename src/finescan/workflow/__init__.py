@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 _HOME = {
@@ -24,9 +26,20 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 
+class _Doors(ModuleType):
+    """This package: a function must win over the module of the same name (run, demo, doctor), whoever imports it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Doors
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"finescan.workflow has no {name!r}; it has {', '.join(__all__)}.")
     value = getattr(import_module(f"finescan.workflow.{_HOME[name]}"), name)
-    globals()[name] = value  # a function must win over the module of the same name (run, demo, doctor)
+    globals()[name] = value
     return value

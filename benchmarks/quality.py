@@ -1,6 +1,6 @@
 """Quality per second: gain over bicubic interpolation on the unseen half of a micrograph, x4.
 
-    python benchmarks/quality.py A=ebc_010417_4_S2480009.tif B=nerve_TEM_2000px.png
+    python benchmarks/quality.py A=ebc_010417_4_S2480009.tif B=nerve_TEM_2000px.png [--cpu-seconds]
 
 The coarse image is made from the file: Gaussian blur (sigma 1.2 px), 4 x 4 area decimation, noise of 0.03 of the range
 (grey levels are first scaled by their 0.1 and 99.9 percentiles). The left half trains (and holds the area that decides

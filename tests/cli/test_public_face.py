@@ -29,6 +29,12 @@ def test_every_verb_is_a_function_with_a_description(name):
     assert name in fs.__all__ and callable(function) and function.__doc__.strip()
 
 
+def test_functions_stay_functions_whatever_was_imported_before():
+    for module in ("run", "demo", "doctor"):
+        importlib.import_module(f"finescan.workflow.{module}")
+        assert callable(getattr(fs, module)) and callable(getattr(importlib.import_module("finescan.workflow"), module))
+
+
 def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones():
     with pytest.raises(AttributeError, match=r"no 'enhence'; it has .*enhance"):
         fs.enhence  # noqa: B018

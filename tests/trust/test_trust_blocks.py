@@ -43,7 +43,7 @@ def test_long_tiles_are_halved_along_their_length() -> None:
     assert [b.shape for b in cut] == [(70, 64)] * 8
     assert sum(np.prod(b.shape) for b in cut) == 70 * 512
     assert len(blocks([Region(GRID, (0, 0), (100, 100))])) == 1
-    many = [Region(GRID, (0, x), (256, x + 32)) for x in range(0, 512, 32)]
+    many = [Region(GRID, (0, x), (256, x + 16)) for x in range(0, 512, 16)]
     assert blocks(many) == many
 
 

@@ -13,7 +13,7 @@ from finescan.trust.metrics import SMALLEST
 from finescan.trust.report import Gain
 from finescan.values import Grid, Region
 
-FEW = 8  # fewer tiles than this are halved
+FEW = 24  # fewer tiles than this are halved: neighbours count as related, so it takes many for a few independent ones
 SPLIT_PX = 64  # but not into blocks smaller than this
 VALID_SHARE = 0.5  # a block counts if this share of it is there
 

@@ -131,7 +131,7 @@ def test_few_tiles_are_cut_so_that_an_error_can_be_stated() -> None:
     report = judged(blurred(1.0), tiles=[Region(GRID, (0, 0), (256, 320))])
     gain = report.gains["psnr"]["raw"]
     assert gain.n == 16 and gain.error > 0  # blocks of 64 x 80 px
-    assert report.facts["n_tiles"] == 1 and report.facts["n_blocks"] == 8
+    assert report.facts["n_tiles"] == 1 and report.facts["n_blocks"] == 16
 
 
 def test_one_small_tile_can_show_no_gain() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -129,6 +130,14 @@ def test_another_seed_in_the_plan_repeats_training_but_not_registration(copy, sc
     go(scans, copy)
     assert since(copy, before) == ["start", "trained", "enhanced", "judged", "done"]
     assert (io.read(copy / "enhanced.tif").array() != levels).any()
+
+
+def test_a_result_that_was_deleted_is_made_again(copy, scans):
+    before, was = events(copy), (copy / "enhanced.tif").read_bytes()
+    (copy / "enhanced.tif").unlink()
+    go(scans, copy)
+    assert since(copy, before) == ["start", "enhanced", "judged", "done"]
+    assert np.abs(io.read(copy / "enhanced.tif").array() - tifffile.imread(BytesIO(was)).astype(float)).max() <= 1
 
 
 def test_a_pixel_size_passed_later_wins_over_the_recorded_plan(copy, scans):

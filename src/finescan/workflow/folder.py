@@ -60,9 +60,10 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         return fresh
 
-    def is_done(self, step: str, key: str) -> bool:
-        """Whether the step was finished with this key."""
-        return bool(self._state["steps"].get(step, {}).get("key") == key)
+    def is_done(self, step: str, key: str, *results: str) -> bool:
+        """Whether the step was finished with this key and its results (names in the folder) are still there."""
+        same = self._state["steps"].get(step, {}).get("key") == key
+        return bool(same and all((self.path / name).exists() for name in results))
 
     def finish(self, step: str, key: str, **facts: Any) -> None:
         """Record a finished step, atomically; later steps stay recorded only while their own keys hold."""

@@ -228,7 +228,7 @@ def _register(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pa
     plan.choose("register.rotation_deg", 5.0, "Scan rotation and remounting stay within this.")
     plan.choose("register.landmarks", None, "None were needed; give them when a scan is not found.")
     key = job.step("register", ("register.ratio_error", "register.rotation_deg", "register.landmarks"))
-    if job.folder.is_done("register", key):
+    if job.folder.is_done("register", key, *(f"pair/{pair_name(k, hr)}" for k, hr in enumerate(hrs))):
         pairs = [load_pair(folder / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
     else:
         ratio_error = tuple(float(v) for v in plan.values["register.ratio_error"])
@@ -302,7 +302,7 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     require_method(plan.values)
     key, folder = job.step("train", names), job.folder.path / "model"
     job.save_plan()
-    if job.folder.is_done("train", key):
+    if job.folder.is_done("train", key, "model/card.json"):
         return load_model(folder)
     config = train_config(training_options(plan.part(names)))
     model = train(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
@@ -330,7 +330,8 @@ def _enhance(
     plan, path = job.plan, job.folder.path
     dtype = plan.choose("result.dtype", patches.hr_dtype, "That of the fine scan, so that grey levels mean the same.")
     key = key_of(job.key, plan.part(("result.dtype", "result.tiff", "result.zarr")), method)
-    if not job.folder.is_done("enhance", key):
+    files = [n for n, wanted in ((TIFF_FILE, "result.tiff"), (ZARR_FILE, "result.zarr")) if plan.values[wanted]]
+    if not job.folder.is_done("enhance", key, FLAGS_FILE, *files):
         config = EnhanceConfig(dtype=dtype, saturation=judging.rails(lr))
         work = path / f"work-{key}"
         result = enhance(model, lr, folder=work, config=config, progress=job.progress)

@@ -1,7 +1,7 @@
 """Registration end to end on simulated jobs with a known warp, beside the targets of the design page.
 
-Reported seeds start at 1000; thresholds were set on seeds below 1000. Errors are HR pixels inside a border of 8 LR
-pixels; "ok" = 95 % of the field within 1 LR pixel; CPU is process time, location and refinement apart.
+Reported seeds start at 5000; thresholds of location and refinement were set on seeds below. Errors are HR pixels inside
+a border of 8 LR pixels; "ok" = 95 % of the field within 1 LR pixel; CPU is process time, location and refinement apart.
 
     python benchmarks/registration.py --seeds 20
     python benchmarks/registration.py --quick
@@ -23,7 +23,7 @@ from finescan.simulation import RECIPES, simulate
 from finescan.simulation.recipes import Simulated
 from finescan.values import Image, Verdict, Warp
 
-FIRST_SEED = 1000
+FIRST_SEED = 5000
 BORDER_LR_PX = 8
 
 

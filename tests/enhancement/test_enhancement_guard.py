@@ -172,3 +172,14 @@ def test_filling_uses_near_pixels_first_then_farther_ones_then_the_default():
 def test_mirrored_indices_agree_with_numpy_padding(n):
     expected = np.pad(np.arange(n), 7, mode="reflect") if n > 1 else np.zeros(15, int)
     np.testing.assert_array_equal(mirrored(-7, n + 7, n), expected)
+
+
+def test_pores_at_the_dark_rail_are_marked_but_stay_with_the_network(trained, map_of):
+    lr = map_of((64, 96), dtype="uint8")
+    grey = lr.data.copy()
+    grey[BRIGHT] = 0
+    trained.card = replace(trained.card, lr_range=(-50.0, 300.0))
+    dark = EnhanceConfig(dtype="float32", saturation=(0.0, None))
+    result = enhance(trained, lr.with_data(grey), config=dark)
+    assert result.trust.where("saturated")[BRIGHT].all()
+    assert not result.trust.where("untrained").any()

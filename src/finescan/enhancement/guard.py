@@ -1,8 +1,8 @@
 """Where the network is not to be believed, and how interpolation takes over there.
 
 A network answers anything, also grey levels it never saw: on a saturated edge it paints structure that is not
-there. Where the locally averaged coarse grey level leaves the range seen in training, or the map is saturated or
-empty, bicubic interpolation takes over with a smooth ramp. Every step is local, so tiling stays exact.
+there. Where the locally averaged coarse grey level leaves the range seen in training, or the map is cut off at the
+bright end or empty, bicubic interpolation takes over with a smooth ramp. Every step is local, so tiling stays exact.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def doubtful(
     Parameters
     ----------
     grey : (rows, columns) coarse grey levels, finite.
-    missing, saturated : masks of the same shape, or None.
+    missing, saturated : masks of the same shape, or None; saturated at the bright end.
     grey_range : lowest and highest locally averaged grey level seen in training.
     """
     low, high = grey_range

@@ -142,7 +142,9 @@ class Source:
         block = self._on_work(grey, box, inside, order=3)[pick].astype(np.float32)
         weight = None
         if self.guard:
-            empty, cut_off = (self._mask_on_work(k, box, inside, pick) for k in (bad, full))
+            # black pores at the dark rail are part of the sample; it is the bright rail that hides structure
+            bright = saturated(raw, (None, self.saturation[1]))
+            empty, cut_off = (self._mask_on_work(k, box, inside, pick) for k in (bad, bright))
             weight = doubt_weight(doubtful(block, empty, cut_off, self.card.lr_range))
         start, flags = self._flags(tile, box, bad, full, weight)
         edge = (slice(m - 1, -(m - 1) or None),) * block.ndim

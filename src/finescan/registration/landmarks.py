@@ -12,7 +12,7 @@ from finescan.registration.location import Candidate, Location
 from finescan.values import Image, Verdict, Warp
 
 
-def locate_from_landmarks(lr: Image, hr: Image, landmarks: Sequence[tuple[ArrayLike, ArrayLike]]) -> Location:
+def locate_from_landmarks(lr: Image, hr: Image, landmarks: Sequence[Sequence[ArrayLike]]) -> Location:
     """Location from hand-picked points, by least squares.
 
     Parameters

@@ -28,7 +28,7 @@ from finescan.registration.unwarp import escalate, rings
 from finescan.values import Image, Pair, Residual, Verdict, Warp
 
 Progress = Callable[[float, float, str], None]
-Landmarks = Sequence[tuple[ArrayLike, ArrayLike]]
+Landmarks = Sequence[Sequence[ArrayLike]]  # per point (y, x) in fine and (y, x) in coarse pixels
 
 NEAR_PX = 6.0  # LR px within which other candidates are worth refining along with the best
 OVERLAP_LIMIT_LR_PX = 0.5

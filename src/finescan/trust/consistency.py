@@ -44,7 +44,8 @@ class Consistency:
     gain, offset : coarse grey level = gain * blurred fine grey level + offset.
     noise_sigma : robust standard deviation of the recorded residual, coarse grey levels, single pixels.
     threshold : largest locally averaged residual that is still ordinary, in standard deviations of its grey level.
-    explained : share of the coarse variance that the degraded recorded fine scan explains, 0 to 1.
+    explained : share of the variance of the locally averaged coarse scan that the degraded recorded fine scan
+        explains, 0 to 1.
     rails : darkest and brightest *coarse* level that both scans can record; beyond them nothing can be said.
     noise_curve : (levels, standard deviations): the noise grows with the grey level (shot noise); between the levels
         it is interpolated. Empty = ``noise_sigma`` everywhere.
@@ -205,7 +206,8 @@ def calibrate(
         threshold = _threshold(scaled)
         changed = np.abs(_local_mean(scaled)) > threshold
         trial, usable = usable & np.isfinite(difference), usable & ~changed
-    kept, grey = difference[trial & ~changed], values[trial & ~changed]
+    # local averages: shot noise of single pixels says nothing about whether both scans show the same
+    kept, grey = _local_mean(difference)[trial & ~changed], level[trial & ~changed]
     explained = max(0.0, 1 - float(np.mean(kept**2) / np.var(grey, dtype=np.float64))) if np.ptp(grey) else 0.0
     ends = sorted((gain * dark + offset, gain * bright + offset))
     limits = max(low, ends[0]), min(high, ends[1])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import finescan
 from finescan import io
@@ -21,39 +19,16 @@ from finescan.registration.prior import prior_from_headers
 from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
-from finescan.values import Grid, Image, Pair, TrustMap, Verdict
+from finescan.values import Image, Pair, TrustMap, Verdict
 from finescan.workflow import judging, page
-from finescan.workflow.checks import require_method, require_sensible, sizes_per_scan
-from finescan.workflow.folder import RunFolder, key_of, require_space, write_json, write_whole
-from finescan.workflow.plan import Plan, require_known
-from finescan.workflow.reading import Outcome, Reading, as_paths, as_planned
+from finescan.workflow.checks import require_method
+from finescan.workflow.folder import key_of, write_json
+from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
+from finescan.workflow.reading import Outcome, Reading, as_paths
 from finescan.workflow.verbs import pair_facts, pair_name, pair_text, size_note, train_config, training_options
 
-Progress = Callable[[float, float, str], None]
-LARGE_PX = 1 << 26  # output pixels from which the zarr store is kept beside the TIFF
 LARGER_PAIR_PX = 4 << 20  # fine pixels of overlap from which the stronger network pays on a GPU
 FLAGS_FILE, TIFF_FILE, ZARR_FILE = "flags.tif", "enhanced.tif", "enhanced.ome.zarr"
-
-
-@dataclass
-class Job:
-    """The state of one run: its folder, plan and what has been made so far."""
-
-    folder: RunFolder
-    plan: Plan
-    reading: Reading
-    progress: Progress
-    key: str = ""
-    notes: list[str] = field(default_factory=list)
-
-    def step(self, name: str, choices: Sequence[str] = ()) -> str:
-        """Key of a step: everything before it, and the choices it reads."""
-        self.key = key_of(self.key, name, self.plan.part(choices))
-        return self.key
-
-    def save_plan(self) -> None:
-        """Write plan.yaml as far as it is known."""
-        self.plan.save(self.folder.path / "plan.yaml")
 
 
 def run(
@@ -103,9 +78,9 @@ def complete(
 ) -> page.Finished:
     """As :func:`run`; returns everything that was made, for those who go on with it."""
     began = time.perf_counter()
-    job = _open(Path(out), Path(coarse), as_paths(fine), reading or Reading(), choices or {}, overwrite, progress)
+    job = open_job(Path(out), Path(coarse), as_paths(fine), reading or Reading(), choices or {}, overwrite, progress)
     try:
-        lr, hrs = _read(job, Path(coarse), as_paths(fine))
+        lr, hrs = read_scans(job, Path(coarse), as_paths(fine))
     except FinescanError:
         job.folder.abandon()
         raise
@@ -144,82 +119,6 @@ def complete(
     write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return finished
-
-
-def _open(
-    out: Path,
-    coarse: Path,
-    fines: Sequence[Path],
-    reading: Reading,
-    choices: Mapping[str, Any],
-    overwrite: bool,
-    progress: Progress | None,
-) -> Job:
-    inputs: dict[str, Any] = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
-    inputs["reading"] = {"channel": reading.channel, "frame": reading.frame}
-    require_known(choices)
-    require_sensible(choices)
-    folder = RunFolder(out, inputs, overwrite=overwrite)
-    written = out / "plan.yaml"
-    plan = Plan.load(written) if written.exists() else Plan()
-    plan.inputs = {"coarse": {**inputs["coarse"], "path": str(coarse)}, "fine": []}
-    plan.inputs["fine"] = [{**f, "path": str(p)} for f, p in zip(inputs["fine"], fines, strict=True)]
-    for name, value in choices.items():
-        plan.force(name, value, "Asked for when the run was started.")
-    require_sensible(plan.values)
-    folder.log("start", finescan=finescan.__version__, inputs=inputs, choices=dict(choices))
-    return Job(folder, plan, reading, progress or (lambda done, total, message: None), key_of(inputs))
-
-
-def _file(path: Path) -> dict[str, str]:
-    return {"name": path.name, "sha256": io.fingerprint(path)}
-
-
-def _read(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Image]]:
-    """Read and check all files; the plan's pixel sizes win over the files'."""
-    job.progress(0, 1, "reading")
-    planned = job.plan.values
-    lr = as_planned(job.reading, "coarse", coarse, planned.get("coarse.pixel_size_nm"))
-    sizes = sizes_per_scan(planned, len(fines))
-    hrs = [as_planned(job.reading, "fine", p, size) for p, size in zip(fines, sizes, strict=True)]
-    for hr in hrs:
-        io.require_pair(lr, hr)
-        job.notes += [p for p in io.problems(lr, hr) if p not in job.notes]
-    _state_sizes(job, lr, hrs)
-    for image in (lr, *hrs):
-        if image.acquisition.header:
-            name = f"header-{pair_name(0, image)[3:]}.txt"
-            write_whole(job.folder.path / name, image.acquisition.header)
-    job.step("read", ("coarse.pixel_size_nm", "fine.pixel_size_nm"))
-    job.progress(1, 1, "reading")
-    return lr, hrs
-
-
-def _state_sizes(job: Job, lr: Image, hrs: Sequence[Image]) -> None:
-    source = lr.acquisition.pixel_size_from or "the file"
-    state = job.plan.force if job.reading.pixel_size_nm else job.plan.choose  # what is passed now wins
-    state("coarse.pixel_size_nm", lr.grid.pixel_size_nm, f"From {source} of {lr.name}.")
-    sizes = [hr.grid.pixel_size_nm for hr in hrs]
-    why = "; ".join(f"from {hr.acquisition.pixel_size_from or 'the file'} of {hr.name}" for hr in hrs)
-    state = job.plan.force if job.reading.fine_pixel_size_nm else job.plan.choose
-    state("fine.pixel_size_nm", sizes, f"{why[0].upper()}{why[1:]}.")
-    finest = min((hr.grid.pixel_size_nm for hr in hrs), key=lambda s: float(np.prod(s)))
-    job.plan.choose("target.pixel_size_nm", finest, "That of the finest scan.")
-    out = _out_grid(lr, job.plan)
-    large = out.size >= LARGE_PX
-    job.plan.choose("result.tiff", True, "Opens everywhere, with the right scale bar in Fiji.")
-    job.plan.choose(
-        "result.zarr",
-        large,
-        "Kept because the map is large: viewers read it piece by piece." if large else "Small map.",
-    )
-    depth = max(hr.dtype.itemsize for hr in hrs)
-    require_space(job.folder.path, 2.6 * out.size * depth + 2e8)
-
-
-def _out_grid(lr: Image, plan: Plan) -> Grid:
-    target = plan.values["target.pixel_size_nm"]
-    return lr.grid.refine([a / b for a, b in zip(lr.grid.pixel_size_nm, target, strict=True)])
 
 
 def _register(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pair]:
@@ -345,7 +244,7 @@ def _enhance(
     job.notes += [n for n in facts["notes"] if n not in job.notes]
     stored = ZARR_FILE if (path / ZARR_FILE).exists() else TIFF_FILE
     image, flag_image = io.read(path / stored), io.read(path / FLAGS_FILE)
-    return image.with_data(image.data, _out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)
+    return image.with_data(image.data, out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)
 
 
 def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:

@@ -13,7 +13,7 @@ PLAIN_SECONDS = 5.0  # a plain line at most this often
 class Progress:
     """Callable ``progress(done, total, message)`` that writes to stderr.
 
-    On a terminal a rich bar with the remaining time; otherwise one line per message or every five seconds; nothing
+    What stands before a colon in the message names the step; what follows may change while the step goes on. On a terminal a rich bar with the remaining time; otherwise one line per message or every five seconds; nothing
     when ``quiet``.
     """
 
@@ -22,7 +22,7 @@ class Progress:
         self._bar: Any = None
         self._task: Any = None
         self._message = ""
-        self._last = self._began = 0.0
+        self._last = self._began = self._share = 0.0
 
     def __enter__(self) -> Progress:
         if not self._quiet and sys.stderr.isatty():
@@ -56,22 +56,27 @@ class Progress:
             self._show_line(done, total, message)
 
     def _show_bar(self, done: float, total: float, message: str) -> None:
-        if message != self._message or self._task is None:
+        if _step(message) != _step(self._message) or self._task is None:
             if self._task is not None:
-                self._bar.update(self._task, completed=1e9, total=1e9)
+                self._bar.update(self._task, completed=1, total=1)
             self._task = self._bar.add_task(message, total=total)
-            self._message = message
-        self._bar.update(self._task, completed=done, total=total)
+        self._message = message
+        self._bar.update(self._task, completed=done, total=total, description=message)
 
     def _show_line(self, done: float, total: float, message: str) -> None:
         now = time.monotonic()
-        new = message != self._message
+        new = _step(message) != _step(self._message)
+        self._message = message
         if new:
-            self._message, self._began = message, now
+            self._began, self._share = now, done / total if total else 0.0
         if not new and now - self._last < PLAIN_SECONDS:
             return
         self._last = now
         share = done / total if total else 1.0
-        spent = now - self._began
-        left = f", {spent / share - spent:.0f} s left" if 0 < share < 1 and spent > 1 else ""
+        gone, spent = share - self._share, now - self._began
+        left = f", {spent * (1 - share) / gone:.0f} s left" if gone > 0 and share < 1 and spent > 1 else ""
         print(f"{message}: {100 * share:.0f} %{left}", file=sys.stderr, flush=True)
+
+
+def _step(message: str) -> str:
+    return message.partition(":")[0]

@@ -46,7 +46,7 @@ def write_strip(
 
 def _scale_bar(draw: ImageDraw.ImageDraw, font: Font, width: int, bottom: int, nm: float) -> None:
     length = nice(width * nm / 5)
-    text = f"{length:g} nm" if length < 1000 else f"{length / 1000:g} µm"
+    text = f"{length:g} nm"  # the built-in font has no µ
     right = 10 + round(length / nm)
     draw.rectangle((4, bottom - 32, max(right, 10 + 8 * len(text)) + 6, bottom - 4), fill=0)
     draw.rectangle((10, bottom - 10, right, bottom - 7), fill=255)

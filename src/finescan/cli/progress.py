@@ -13,8 +13,9 @@ PLAIN_SECONDS = 5.0  # a plain line at most this often
 class Progress:
     """Callable ``progress(done, total, message)`` that writes to stderr.
 
-    What stands before a colon in the message names the step; what follows may change while the step goes on. On a terminal a rich bar with the remaining time; otherwise one line per message or every five seconds; nothing
-    when ``quiet``.
+    What stands before a colon in the message names the step; what follows may change while the step goes on. On a
+    terminal a rich bar with the remaining time; otherwise one line per step and then every five seconds; nothing when
+    ``quiet``.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from finescan.__main__ import tune_process
@@ -43,7 +44,8 @@ def main() -> None:
         "network on the same windows": lambda _: _forward(model, grey, core, model.halo),
         "network on blocks without halo": lambda _: _forward(model, grey, core, 0),
         "enhance to memory": lambda _: enhance(model, lr, config=config),
-        "enhance to zarr": lambda folder: enhance(model, lr, folder=folder, config=config),
+        "enhance to zarr": lambda folder: enhance(model, lr, folder=folder, config=replace(config, pyramid=False)),
+        "enhance to zarr, with pyramid": lambda folder: enhance(model, lr, folder=folder, config=config),
     }
     runs["network on the same windows"](None)  # warm up
     best = {name: (float("inf"), float("inf")) for name in runs}

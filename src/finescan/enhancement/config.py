@@ -28,6 +28,7 @@ class EnhanceConfig:
     device : "auto", "cpu" or a torch device.
     threads : torch threads; None = as torch is set.
     overwrite : discard whatever an earlier run left in the folder.
+    pyramid : add coarser levels for viewers to a result in a folder.
     """
 
     dtype: str | None = None
@@ -39,6 +40,7 @@ class EnhanceConfig:
     device: str = "auto"
     threads: int | None = None
     overwrite: bool = False
+    pyramid: bool = True
 
     def __post_init__(self) -> None:
         if self.blending not in ("exact", "smooth"):

@@ -83,7 +83,7 @@ def enhance(
         before = len(sink.done())
         notes += _run(job, sink, where, progress or (lambda done, total, message: None))
     stem = lr.name.split(".")[0]
-    pixels, flags, path = sink.finish(lr, f"{stem} enhanced")
+    pixels, flags, path = sink.finish(lr, f"{stem} enhanced", config.pyramid)
     notes += _about_clipping(sum(int(b["clipped"]) for b in sink.done().values()), job)
     image = Image(pixels, job.out, f"{stem} enhanced", lr.acquisition, path)
     computed = len(sink.done()) - before

@@ -51,7 +51,7 @@ class Sink(Protocol):
     def write(self, block: Finished, tile_px: int) -> None:
         """Keep a block."""
 
-    def finish(self, lr: Image, name: str) -> tuple[Any, Any, str]:
+    def finish(self, lr: Image, name: str, pyramid: bool) -> tuple[Any, Any, str]:
         """All blocks are there: (pixels, flags, path)."""
 
 
@@ -73,7 +73,7 @@ class MemorySink:
         self.flags[block.flagged] |= block.flags
         self._done[block.tile.index] = {"clipped": block.clipped, "tile": tile_px}
 
-    def finish(self, lr: Image, name: str) -> tuple[Any, Any, str]:
+    def finish(self, lr: Image, name: str, pyramid: bool) -> tuple[Any, Any, str]:
         """The arrays."""
         return self.pixels, self.flags, ""
 
@@ -110,11 +110,11 @@ class FolderSink:
             flags.flush()
         self._ledger.record(block.tile.index, clipped=block.clipped, tile=tile_px)
 
-    def finish(self, lr: Image, name: str) -> tuple[Any, Any, str]:
+    def finish(self, lr: Image, name: str, pyramid: bool) -> tuple[Any, Any, str]:
         """Add pyramid and metadata, then give the store its final name."""
         store = self.folder / STORE
         if not self.complete:
-            finish_ome_zarr(self.folder / PARTIAL, name=name, acquisition=lr.acquisition)
+            finish_ome_zarr(self.folder / PARTIAL, name=name, acquisition=lr.acquisition, pyramid=pyramid)
             (self.folder / PARTIAL).replace(store)
         return open_ome_zarr(store), np.load(self.folder / FLAGS, mmap_mode="r+"), str(store)
 

@@ -106,8 +106,12 @@ def open_ome_zarr(path: str | Path) -> Any:
     return zarr.open_group(str(path), mode="r+")["0"]
 
 
-def finish_ome_zarr(path: str | Path, *, name: str = "", acquisition: Acquisition | None = None) -> Path:
+def finish_ome_zarr(
+    path: str | Path, *, name: str = "", acquisition: Acquisition | None = None, pyramid: bool = True
+) -> Path:
     """Add the pyramid (2 x 2 means) below level 0 and then, last, the metadata that make the store readable.
+
+    Without ``pyramid`` there is level 0 alone: for a store that is only read by programs.
 
     Memory stays bounded by one shard of the pyramid and the part of the level above that it covers, read in strips.
     Running it again, after an interruption, gives the same store.
@@ -118,7 +122,7 @@ def finish_ome_zarr(path: str | Path, *, name: str = "", acquisition: Acquisitio
     group = zarr.open_group(str(path), mode="r+")
     own: Any = group.attrs[_KEY]
     grid = Grid.from_dict(own["grid"])
-    grids = pyramid_grids(grid)
+    grids = pyramid_grids(grid) if pyramid else [grid]
     source: Any = group["0"]
     chunk = int(source.chunks[-1])
     shard = None if source.shards is None else int(source.shards[-1])

@@ -24,6 +24,7 @@ from finescan.workflow import judging, page
 from finescan.workflow.checks import require_method
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
+from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome, Reading, as_paths
 from finescan.workflow.verbs import pair_facts, pair_name, pair_text, size_note, train_config, training_options
 
@@ -231,7 +232,7 @@ def _enhance(
     key = key_of(job.key, plan.part(("result.dtype", "result.tiff", "result.zarr")), method)
     files = [n for n, wanted in ((TIFF_FILE, "result.tiff"), (ZARR_FILE, "result.zarr")) if plan.values[wanted]]
     if not job.folder.is_done("enhance", key, FLAGS_FILE, *files):
-        config = EnhanceConfig(dtype=dtype, saturation=judging.rails(lr))
+        config = EnhanceConfig(dtype=dtype, saturation=judging.rails(lr), pyramid=_keeps_store(plan))
         work = path / f"work-{key}"
         result = enhance(model, lr, folder=work, config=config, progress=job.progress)
         job.progress(0, 1, "checking against the coarse scan")
@@ -247,6 +248,11 @@ def _enhance(
     return image.with_data(image.data, out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)
 
 
+def _keeps_store(plan: Plan) -> bool:
+    """Whether the run folder keeps enhanced.ome.zarr."""
+    return bool(plan.values["result.zarr"] or not plan.values["result.tiff"])
+
+
 def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
     """Write the files a user opens, then drop the work in progress."""
     import shutil
@@ -255,9 +261,10 @@ def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
     job.progress(0, 1, "writing the enhanced map")
     if job.plan.values["result.tiff"]:
         io.write(path / TIFF_FILE, image, overwrite=True)
-    if job.plan.values["result.zarr"] or not job.plan.values["result.tiff"]:
-        io.write(path / ZARR_FILE, image, overwrite=True)
     io.write(path / FLAGS_FILE, Image(flags.flags, flags.grid, FLAGS_FILE), overwrite=True)
+    shutil.rmtree(path / ZARR_FILE, ignore_errors=True)
+    if _keeps_store(job.plan):  # enhancement's own store, complete with its pyramid: nothing is written twice
+        Path(image.source).replace(path / ZARR_FILE)
     shutil.rmtree(work, ignore_errors=True)
     job.progress(1, 1, "writing the enhanced map")
 

@@ -163,3 +163,15 @@ def test_two_fine_scans_at_a_ratio_that_is_no_whole_number_one_of_which_only_jud
     assert [p["verdict"] for p in done.facts["registration"]] == ["found", "found"]
     assert sorted(p.name for p in (tmp_path / "run" / "pair").iterdir()) == ["01-fine0", "02-fine1"]
     assert any("was kept out of training as a whole and only judges" in note for note in done.facts["notes"])
+
+
+def test_a_run_that_keeps_only_the_store_holds_the_same_pixels(copy, scans):
+    before = io.read(copy / "enhanced.tif").array()
+    edit(copy, "result.zarr", True)
+    edit(copy, "result.tiff", False)
+    outcome = go(scans, copy)
+    assert "enhanced.ome.zarr" in outcome.facts["files"] and "enhanced.tif" not in outcome.facts["files"]
+    kept = io.read(copy / "enhanced.ome.zarr")
+    np.testing.assert_array_equal(kept.array(), before)
+    assert not (copy / "enhanced.tif").exists()
+    assert not list(copy.glob("work-*"))

@@ -72,7 +72,7 @@ def summary(facts: Mapping[str, Any]) -> str:
     flagged = [f"{name} {100 * share:.2f} %" for name, share in facts["flags"].items() if share > 0]
     lines.append(f"flagged: {', '.join(flagged) or 'nothing'}")
     lines += [f"note: {note}" for note in facts["notes"]]
-    lines.append(f"{facts['folder']}: report.html, enhanced.tif, flags.tif, trust.json, plan.yaml")
+    lines.append(f"{facts['folder']}: {', '.join(facts['files'])}")
     return "\n".join(lines)
 
 

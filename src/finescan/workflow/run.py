@@ -259,8 +259,9 @@ def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
 
     path = job.folder.path
     job.progress(0, 1, "writing the enhanced map")
+    (path / TIFF_FILE).unlink(missing_ok=True)
     if job.plan.values["result.tiff"]:
-        io.write(path / TIFF_FILE, image, overwrite=True)
+        io.write(path / TIFF_FILE, image)
     io.write(path / FLAGS_FILE, Image(flags.flags, flags.grid, FLAGS_FILE), overwrite=True)
     shutil.rmtree(path / ZARR_FILE, ignore_errors=True)
     if _keeps_store(job.plan):  # enhancement's own store, complete with its pyramid: nothing is written twice
@@ -303,9 +304,11 @@ def _second_opinions(job: Job, pairs: Sequence[Pair], patches: PatchSet, enhance
 def _facts(
     job: Job, report: TrustReport, pairs: Sequence[Pair], model: Model, flags: TrustMap, method: str, seconds: float
 ) -> dict[str, Any]:
+    maps = [n for n in (TIFF_FILE, ZARR_FILE) if (job.folder.path / n).exists()]
     scores = {n: {m: s.raw for m, s in row.items()} for n, row in report.scores.items()}
     return {
         "folder": str(job.folder.path),
+        "files": ["report.html", *maps, FLAGS_FILE, "trust.json", "plan.yaml"],
         "verdict": report.verdict,
         "sentence": report.sentence,
         "method": method,

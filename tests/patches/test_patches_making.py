@@ -178,3 +178,11 @@ def test_grey_levels_that_were_not_learned_are_outside_the_learned_range(make_pa
     width = plain.lr_range[1] - plain.lr_range[0]
     assert cut.lr_range[1] < plain.lr_range[1] - 0.05 * width
     assert abs(cut.lr_range[0] - plain.lr_range[0]) < 0.05 * width
+
+
+def test_black_pores_cut_off_at_the_dark_end_stay_inside_the_learned_range(make_pair) -> None:
+    plain = make_patches([make_pair()])
+    cut = make_patches([make_pair(change=lambda a: np.maximum(a, np.quantile(a, 0.1)).astype(np.float32))])
+    assert cut.saturated["hr"] > 0.03
+    width = plain.lr_range[1] - plain.lr_range[0]
+    assert abs(cut.lr_range[0] - plain.lr_range[0]) < 0.02 * width

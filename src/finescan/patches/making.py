@@ -82,7 +82,7 @@ def make_patches(
         notes.append("The contrast of the two scans is inverted; the grey map takes care of it.")
     boxes = {k: [_moved(b, corner) for b in v] for k, v in split.boxes.items()}
     return PatchSet(
-        pieces, factor, sr_factor, out_grid, work_grid, lr_grey, hr_grey, gain, offset, _range(pieces),
+        pieces, factor, sr_factor, out_grid, work_grid, lr_grey, hr_grey, gain, offset, _range(pieces, gain),
         str(train[0].hr.dtype), _saturated_shares(raws), boxes, tuple(judges), tuple(notes),
     )  # fmt: skip
 
@@ -285,17 +285,20 @@ def _smooth(data: NDArray[np.float32], mask: Bool) -> NDArray[np.float32]:
     return ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), 1.5) / np.maximum(weight, 1e-6)
 
 
-def _range(pieces: Sequence[Piece]) -> tuple[float, float]:
+def _range(pieces: Sequence[Piece], gain: float) -> tuple[float, float]:
     """Locally averaged coarse grey levels that were learned: where most of the fine pixels counted.
 
-    A bright edge that the fine scan records as saturated is in the training area, but nothing was learned there.
+    A bright edge that the fine scan records as saturated is in the training area, but nothing was learned there. At the
+    dark end (the bright one of an inverted pair) everything in the training area counts: cut off or not, black is black.
     """
-    learned = []
+    learned, present = [], []
     for p in pieces:
         f, (h, w) = p.factor, p.lr.shape
-        share = p.role_fine("train").reshape(h, f, w, f).mean(axis=(1, 3))
-        learned.append(grey.local_average(p.lr)[share > 0.5])
-    low, high = np.percentile(np.concatenate(learned), grey.RANGE_PERCENTILES)
+        average, share = grey.local_average(p.lr), p.role_fine("train").reshape(h, f, w, f).mean(axis=(1, 3))
+        learned.append(average[share > 0.5])
+        present.append(average[p.role == TRAIN])
+    ends = [np.percentile(np.concatenate(v), grey.RANGE_PERCENTILES) for v in (present, learned)]
+    low, high = (ends[0][0], ends[1][1]) if gain > 0 else (ends[1][0], ends[0][1])
     return float(low), float(high)
 
 

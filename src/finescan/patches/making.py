@@ -289,7 +289,7 @@ def _range(pieces: Sequence[Piece], gain: float) -> tuple[float, float]:
     """Locally averaged coarse grey levels that were learned: where most of the fine pixels counted.
 
     A bright edge that the fine scan records as saturated is in the training area, but nothing was learned there. At the
-    dark end (the bright one of an inverted pair) everything in the training area counts: cut off or not, black is black.
+    dark end (the bright one of an inverted pair) the whole training area counts: cut off or not, black is black.
     """
     learned, present = [], []
     for p in pieces:

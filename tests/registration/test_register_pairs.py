@@ -44,7 +44,7 @@ def test_every_fine_scan_is_found_where_it_is(job, pairs):
 
 def test_accuracy_is_the_split_error_and_said_in_a_sentence(pairs):
     said = " ".join(pairs[0].reasons)
-    assert f"differ by {pairs[0].residual.split_error_hr_px:.2f} fine pixels" in said
+    assert f"agree to {pairs[0].residual.split_error_hr_px:.2f} fine pixels" in said
     assert "correlation" not in said
 
 

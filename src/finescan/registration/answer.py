@@ -28,7 +28,7 @@ def refinement_reasons(split_hr_px: float, blocks: Blocks, ratio: Array) -> tupl
     lr_px = float(np.mean(ratio))
     if not np.isfinite(split_hr_px):
         return Verdict.DOUBTFUL, ["One half of the fine scan alone could not be registered: too little is usable."]
-    said = f"Two fits on disjoint halves differ by {split_hr_px:.2f} fine pixels ({split_hr_px / lr_px:.2f} coarse)"
+    said = f"Fits on two disjoint halves agree to {split_hr_px:.2f} fine pixels ({split_hr_px / lr_px:.2f} coarse)"
     if split_hr_px > SPLIT_DOUBTFUL_LR_PX * lr_px:
         return Verdict.DOUBTFUL, [
             f"{said}: the refinement has not settled on one answer. Pick landmarks by hand, or record a larger scan."

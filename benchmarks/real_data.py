@@ -53,11 +53,9 @@ def simulated_coarse(path: Path, folder: Path) -> tuple[Path, list[Path]]:
     """A coarse scan of the recorded image (ratio 4, PSF of 0.45 coarse pixels, shot noise), and a crop as fine scan."""
     folder.mkdir(parents=True, exist_ok=True)
     recorded = fs.read(path)
-    truth = recorded.with_data((recorded.array().astype(np.float32) - 20) / 120)
+    truth = recorded.with_data(recorded.array().astype(np.float32) / 135)  # 0…255 become 20…247 of the scanner
     grid = recorded.grid.coarsen(4)
-    scanner = Scanner(
-        0.45 * grid.pixel_size_nm[0] * FWHM, counts=300, dtype="uint8", saturate_at=(-20 / 120, 235 / 120)
-    )
+    scanner = Scanner(0.45 * grid.pixel_size_nm[0] * FWHM, counts=300, dtype="uint8", saturate_at=(-0.15, 1.95))
     rows, columns = recorded.grid.shape
     box = fs.Region(recorded.grid, (rows // 4, columns // 4), (rows // 4 + 700, columns // 4 + 900))
     names = folder / "coarse.tif", folder / "fine.tif"

@@ -123,7 +123,7 @@ def test_the_mean_and_spread_of_an_ensemble(fresh) -> None:
     model, scan = fresh("fast", 2, members=3), _scan(30, 30)
     mean, spread = model.predict_spread(scan)
     alone = np.stack([type(model)(m, model.card).predict(scan) for m in model.members])
-    np.testing.assert_allclose(mean, alone.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(mean, alone.mean(axis=0), rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(spread, alone.std(axis=0), atol=1e-3)
     assert spread.max() > 1
 

@@ -186,3 +186,14 @@ def test_black_pores_cut_off_at_the_dark_end_stay_inside_the_learned_range(make_
     assert cut.saturated["hr"] > 0.03
     width = plain.lr_range[1] - plain.lr_range[0]
     assert abs(cut.lr_range[0] - plain.lr_range[0]) < 0.02 * width
+
+
+def test_noise_of_the_coarse_map_does_not_flatten_the_grey_map(make_pair) -> None:
+    """A plain regression on noisy grey levels finds too small a gain: black pores would come out grey."""
+    clean = make_patches([make_pair()])
+    pair = make_pair()
+    rng = np.random.default_rng(4)
+    spread = float(pair.lr.array().std())
+    noisy = pair.lr.array() + rng.normal(0, 1.5 * spread, pair.lr.grid.shape)
+    found = make_patches([dataclasses.replace(pair, lr=pair.lr.with_data(noisy.astype(np.float32)))])
+    assert found.gain == pytest.approx(clean.gain, rel=0.1)

@@ -14,6 +14,7 @@ from finescan.values import GreyStatistics
 AVERAGE_PX = 5  # side of the box over which a coarse pixel's surroundings are averaged for ``lr_range``
 RANGE_PERCENTILES = (0.01, 99.99)
 _PILE = 5.0  # an end level this many times as frequent as the levels next to it is a pile-up
+_LAPLACIANS = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
 _WEAK = 0.3  # below this correlation a regression line says nothing about contrast
 _ROUNDS = 20
 
@@ -80,8 +81,20 @@ def statistics(values: NDArray[Any]) -> GreyStatistics:
     return GreyStatistics(float(v.mean()), float(v.std()), float(low), float(high))
 
 
-def grey_map(lr: NDArray[Any], hr: NDArray[Any]) -> tuple[float, float, float]:
+def white_noise(lr: NDArray[Any], mask: NDArray[np.bool_]) -> float:
+    """Standard deviation of the pixel-to-pixel noise of a scan over a mask, insensitive to smooth structure.
+
+    Source: Immerkær 1996, doi:10.1006/cviu.1996.0060, with the median in the place of the mean.
+    """
+    differences = ndimage.convolve(np.asarray(lr, np.float64), _LAPLACIANS, mode="mirror")
+    return float(np.median(np.abs(differences[mask]))) / 0.6745 / 6.0
+
+
+def grey_map(lr: NDArray[Any], hr: NDArray[Any], *, noise_variance: float = 0.0) -> tuple[float, float, float]:
     """Gain, offset and correlation of ``hr = gain * lr + offset`` over matching, smoothed grey levels.
+
+    ``noise_variance`` is what noise adds to the variance of ``lr``: left alone, it flattens the gain of a regression
+    (errors in variables). The correction never exceeds that of the regression the other way round.
 
     A Huber regression (iteratively reweighted; P. Huber, Ann. Math. Stat. 35 (1964) 73,
     doi:10.1214/aoms/1177703732). Where the two scans hardly correlate (another detector), a regression would
@@ -105,4 +118,6 @@ def grey_map(lr: NDArray[Any], hr: NDArray[Any]) -> tuple[float, float, float]:
         left = np.abs(y - gain * x - offset)
         scale = 1.345 * 1.4826 * max(float(np.median(left)), 1e-9 * float(y.std()))
         weight = np.minimum(1.0, scale / np.maximum(left, 1e-300))
-    return gain, offset, r
+    reliable = 1.0 - noise_variance / float(np.average((x - mx) ** 2, weights=weight))
+    gain /= max(reliable, r * r)
+    return gain, float(my - gain * mx), r

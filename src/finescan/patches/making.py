@@ -19,6 +19,7 @@ from finescan.values import GreyStatistics, Grid, Image, Pair, Region
 MARGIN_PX = 32  # context around the fine scan, coarse pixels; at least the largest halo
 COARSER_JUDGES = 1.25  # a scan this much coarser than the target pitch does not train
 LARGEST_MASK = 0.2  # an end level that fills more of the scan than this is part of the sample, not saturation
+SMOOTH_PX = 1.5  # sigma of the averages the grey map is fitted on, coarse pixels
 LEAST_TRAIN, LEAST_HELD = 576, 64  # coarse pixels
 _ROWS = 1 << 20
 _LOOKED_AT = 1 << 22  # pixels from which a scan's cut-off grey levels are told
@@ -265,7 +266,7 @@ def _require_enough(pieces: Sequence[Piece], raws: Sequence[_Raw], config: Split
 
 def _training_grey(pieces: Sequence[Piece]) -> tuple[GreyStatistics, GreyStatistics, float, float, float]:
     """Statistics of both scans, gain, offset and correlation, over the training role only."""
-    coarse, fine, x, y = [], [], [], []
+    coarse, fine, x, y, noise = [], [], [], [], []
     for p in pieces:
         f, (h, w) = p.factor, p.lr.shape
         mask = p.role_fine("train")
@@ -273,16 +274,20 @@ def _training_grey(pieces: Sequence[Piece]) -> tuple[GreyStatistics, GreyStatist
         whole = np.asarray(np.all(blocks, axis=(1, 3)))
         coarse.append(p.lr[np.any(blocks, axis=(1, 3))])
         fine.append(p.hr[mask])
+        if not whole.any():  # a scan that only judges
+            continue
+        noise.append(grey.white_noise(p.lr, whole) ** 2)
         x.append(_smooth(p.lr, whole)[whole])
         y.append(_smooth(p.hr.reshape(h, f, w, f).mean(axis=(1, 3)), whole)[whole])
-    gain, offset, r = grey.grey_map(np.concatenate(x), np.concatenate(y))
+    left = float(np.mean(noise)) / (4 * np.pi * SMOOTH_PX**2)  # what smoothing leaves of white noise
+    gain, offset, r = grey.grey_map(np.concatenate(x), np.concatenate(y), noise_variance=left)
     return grey.statistics(np.concatenate(coarse)), grey.statistics(np.concatenate(fine)), gain, offset, r
 
 
 def _smooth(data: NDArray[np.float32], mask: Bool) -> NDArray[np.float32]:
     """Gaussian average over the masked pixels only: noise would bias a regression towards zero gain."""
-    weight = ndimage.gaussian_filter(mask.astype(np.float32), 1.5)
-    return ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), 1.5) / np.maximum(weight, 1e-6)
+    weight = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTH_PX)
+    return ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), SMOOTH_PX) / np.maximum(weight, 1e-6)
 
 
 def _range(pieces: Sequence[Piece], gain: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -14,6 +15,7 @@ import yaml
 
 from finescan import io, workflow
 from finescan.simulation import simulate
+from finescan.workflow import judging
 
 
 @pytest.fixture
@@ -175,3 +177,20 @@ def test_a_run_that_keeps_only_the_store_holds_the_same_pixels(copy, scans):
     np.testing.assert_array_equal(kept.array(), before)
     assert not (copy / "enhanced.tif").exists()
     assert not list(copy.glob("work-*"))
+
+
+def test_a_map_worse_than_bicubic_on_the_test_blocks_becomes_bicubic_unless_a_method_is_asked_for(
+    copy, scans, monkeypatch
+):
+    honest = judging.judge
+    monkeypatch.setattr(judging, "judge", lambda *a, **k: replace(honest(*a, **k), verdict="worse"))
+    edit(copy, "result.method", "auto")
+    fallen = go(scans, copy)
+    assert fallen.facts["method"] == "bicubic"
+    assert any("was worse than bicubic interpolation, so the result is" in n for n in fallen.facts["notes"])
+    monkeypatch.undo()
+    assert go(scans, copy).facts["method"] == "bicubic"  # remembered, not tried again
+    edit(copy, "result.method", "lanczos")
+    asked = go(scans, copy)
+    assert asked.facts["method"] == "lanczos"
+    assert not any("so the result is the interpolation" in n for n in asked.facts["notes"])

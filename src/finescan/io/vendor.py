@@ -36,11 +36,6 @@ class Tags:
         """ImageDescription."""
         return str(self.values.get(270) or "")
 
-    @property
-    def maker(self) -> str:
-        """The Make tag."""
-        return str(self.values.get(271) or "")
-
 
 #: Dialect name -> parser(tags) giving Facts, or None when the file is not of that dialect. First answer wins.
 DIALECTS: dict[str, Callable[[Any], Facts | None]] = {

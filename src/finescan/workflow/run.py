@@ -96,8 +96,10 @@ def complete(
             "cannot be checked against the coarse one, and no pixel is flagged as inconsistent."
         )
     before = key_of(job.key, "fallback")
-    fallen = job.folder.is_done("fallback", before)
-    method = "bicubic" if fallen else _method(job, model)
+    method = _method(job, model)
+    # a method that was asked for stays, whatever an earlier automatic choice came to
+    fallen = job.plan.values["result.method"] == "auto" and job.folder.is_done("fallback", before)
+    method = "bicubic" if fallen else method
     enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, check, method)
     report = _judge(job, patches, contestants, model, enhanced, lr, check, method)
     if report.verdict == "worse" and method != "bicubic" and job.plan.values["result.method"] == "auto":

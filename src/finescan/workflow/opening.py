@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def read_scans(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, li
     planned = job.plan.values
     lr = as_planned(job.reading, "coarse", coarse, planned.get("coarse.pixel_size_nm"))
     sizes = sizes_per_scan(planned, len(fines))
-    hrs = [as_planned(job.reading, "fine", p, size) for p, size in zip(fines, sizes, strict=True)]
+    hrs = told_apart(lr, [as_planned(job.reading, "fine", p, size) for p, size in zip(fines, sizes, strict=True)])
     for hr in hrs:
         io.require_pair(lr, hr)
         job.notes += [p for p in io.problems(lr, hr) if p not in job.notes]
@@ -91,6 +91,12 @@ def read_scans(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, li
     job.step("read", ("coarse.pixel_size_nm", "fine.pixel_size_nm"))
     job.progress(1, 1, "reading")
     return lr, hrs
+
+
+def told_apart(lr: Image, hrs: Sequence[Image]) -> list[Image]:
+    """Fine scans under names of their own: instruments like to call every file of every folder the same."""
+    names = [lr.name, *(hr.name for hr in hrs)]
+    return [replace(hr, name=f"{k + 1}-{hr.name}") if names.count(hr.name) > 1 else hr for k, hr in enumerate(hrs)]
 
 
 def _state_sizes(job: Job, lr: Image, hrs: Sequence[Image]) -> None:

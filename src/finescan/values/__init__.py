@@ -1,6 +1,7 @@
 """Frozen values that rooms share. They know numpy and the standard library only."""
 
 from finescan.values.card import GreyStatistics, ModelCard
+from finescan.values.circle import Circle
 from finescan.values.grid import Grid
 from finescan.values.image import Acquisition, Image, StagePose
 from finescan.values.pair import Pair, Residual, Verdict
@@ -12,6 +13,7 @@ from finescan.values.warp import Warp
 __all__ = [
     "FLAGS",
     "Acquisition",
+    "Circle",
     "GreyStatistics",
     "Grid",
     "Image",

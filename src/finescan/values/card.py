@@ -34,13 +34,15 @@ class ModelCard:
     architecture : name in the MODELS table.
     arguments : keyword arguments the network was built with (plain JSON values).
     factor : whole output pixels per working LR pixel and axis.
-    halo : radius of the receptive field, LR pixels, interpolating skip included.
+    halo : radius of the receptive field, LR pixels, interpolating skip included; in the YX plane for volumes.
     pixel_size_nm : pixel size of the output, per axis; the input has ``factor`` times that.
     sr_factor : real ratio of the recorded coarse to the recorded fine pixel size, per axis.
     lr_grey, hr_grey : grey-level statistics of the coarse and the fine scan over the training area.
     gain, offset : linear map that takes coarse grey levels to fine ones: ``hr = gain * lr + offset``.
     lr_range : lowest and highest grey level of the coarse scan, locally averaged, seen in training.
     hr_dtype : the number format of the fine scan.
+    axes : "YX", or "ZYX" for volumes, whose input is the coarse volume on the grid of the result (``factor`` is 1).
+    halo_z : radius of the receptive field along z, slices; 0 for pictures.
     training : extent, seeds, seconds, steps, measured gains on held-out data (plain JSON values).
     provenance : versions, file names and hashes, date (plain JSON values).
     """
@@ -57,6 +59,8 @@ class ModelCard:
     offset: float = 0.0
     lr_range: tuple[float, float] = (float("-inf"), float("inf"))
     hr_dtype: str = "float32"
+    axes: str = "YX"
+    halo_z: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,0 +1,1 @@
+"""From an enhanced image to the numbers the user came for, without torch."""

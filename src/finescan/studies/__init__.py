@@ -1,0 +1,1 @@
+"""The published experiments, run again from end to end on simulated data."""

@@ -1,14 +1,17 @@
 """OME-Zarr: reading 0.4 and 0.5, writing 0.5 (zarr v3) block by block with bounded memory.
 
 A store being written carries ``finescan: {"finished": false}`` and no OME metadata; those come last, so an
-interrupted store is never mistaken for a picture.
+interrupted store is never mistaken for a picture. Volumes are stored in cubes of 64³ voxels (one chunk: what a
+viewer fetches), 256³ of which share a file (one shard: what is written in one go).
 Specification: https://ngff.openmicroscopy.org/0.5
 """
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,9 @@ from finescan.values import Acquisition, Grid
 
 CHUNK = 512
 SHARD = 4096
+VOLUME_CHUNK = 64
+VOLUME_SHARD = 256
+_SMALLEST_VOLUME = 128
 _KEY = "finescan"
 
 
@@ -72,15 +78,26 @@ _GLOBAL = "coordinateTransformations"
 
 
 # ---------------------------------------------------------------------------------------------- writing
-def create_ome_zarr(path: str | Path, grid: Grid, dtype: Any, *, chunk: int = CHUNK, shard: int | None = None) -> Any:
+def create_ome_zarr(
+    path: str | Path,
+    grid: Grid,
+    dtype: Any,
+    *,
+    chunk: int | Sequence[int] | None = None,
+    shard: int | Sequence[int] | None = None,
+) -> Any:
     """A new, unfinished OME-Zarr store; returns its empty level 0 (a zarr array) for writing block by block.
+
+    What can be written in one go, without reading and without disturbing a block beside it, is ``level.shards`` (or
+    ``level.chunks`` where that is None): blocks must start at multiples of it.
 
     Parameters
     ----------
     path : folder to make, ending in ``.ome.zarr``; must not exist.
     grid : of level 0.
-    chunk : pixels per chunk and axis; blocks written at the same time must not share a chunk.
-    shard : pixels per shard and axis, a multiple of ``chunk``; then blocks must not share a shard. None = no shards.
+    chunk : pixels per chunk, one number or one per axis; None = 512 for pictures, 64 for volumes.
+    shard : pixels per shard, multiples of ``chunk``; 0 = no shards; None = none for pictures, 256 for volumes. No shard
+        is larger than the picture, rounded up to whole chunks.
 
     Raises
     ------
@@ -91,9 +108,14 @@ def create_ome_zarr(path: str | Path, grid: Grid, dtype: Any, *, chunk: int = CH
     path = Path(path)
     if path.exists():
         raise OutputError(f"{path} exists already. Choose another name or remove it first.")
+    volume = grid.ndim == 3
+    if chunk is None:
+        chunk = VOLUME_CHUNK if volume else CHUNK
+    if shard is None and volume:
+        shard = VOLUME_SHARD
     group = zarr.open_group(str(path), mode="w-", zarr_format=3)
     group.attrs[_KEY] = {"finished": False, "grid": grid.to_dict()}
-    return _level(group, "0", grid, dtype, chunk, shard)
+    return _level(group, "0", grid, dtype, chunk, shard or None)
 
 
 def open_ome_zarr(path: str | Path) -> Any:
@@ -109,7 +131,7 @@ def open_ome_zarr(path: str | Path) -> Any:
 def finish_ome_zarr(
     path: str | Path, *, name: str = "", acquisition: Acquisition | None = None, pyramid: bool = True
 ) -> Path:
-    """Add the pyramid (2 x 2 means) below level 0 and then, last, the metadata that make the store readable.
+    """Add the pyramid (means of 2 pixels per axis) below level 0 and then, last, the metadata that make it readable.
 
     Without ``pyramid`` there is level 0 alone: for a store that is only read by programs.
 
@@ -124,8 +146,7 @@ def finish_ome_zarr(
     grid = Grid.from_dict(own["grid"])
     grids = pyramid_grids(grid) if pyramid else [grid]
     source: Any = group["0"]
-    chunk = int(source.chunks[-1])
-    shard = None if source.shards is None else int(source.shards[-1])
+    chunk, shard = source.chunks, source.shards
     for level, smaller in enumerate(grids[1:], start=1):
         if str(level) in group:
             shutil.rmtree(path / str(level))
@@ -141,22 +162,47 @@ def finish_ome_zarr(
     return path
 
 
-def pyramid_grids(grid: Grid, smallest: int = CHUNK) -> list[Grid]:
-    """The grid and its halvings in Y and X until the longer of them is at most ``smallest`` pixels."""
+def pyramid_grids(grid: Grid, smallest: int | None = None) -> list[Grid]:
+    """The grid and its halvings until the longest halved axis is at most ``smallest`` (512; volumes 128) pixels.
+
+    Pictures are halved in Y and X. Of a volume just those axes are halved whose voxels are not already larger than
+    the smallest by a factor of the square root of 2, so anisotropic voxels become cubic on the way down.
+    """
+    smallest = smallest or (CHUNK if grid.ndim == 2 else _SMALLEST_VOLUME)
     grids = [grid]
-    steps = [2 if a in "YX" else 1 for a in grid.axes]
-    while max(grids[-1].shape[-2:]) > smallest:
+    while (steps := _steps(grids[-1])) and max(n for n, s in zip(grids[-1].shape, steps, strict=True) if s == 2) > (
+        smallest
+    ):
         grids.append(grids[-1].coarsen(steps))
     return grids
 
 
-def _level(group: Any, name: str, grid: Grid, dtype: Any, chunk: int, shard: int | None) -> Any:
-    chunks = tuple(min(chunk, 64) if a == "Z" else chunk for a in grid.axes)
+def _steps(grid: Grid) -> tuple[int, ...]:
+    """2 for every axis to be halved next, else 1; empty when there is nothing to halve."""
+    if grid.ndim == 2:
+        return (2, 2)
+    fine = [p for p, n in zip(grid.pixel_size_nm, grid.shape, strict=True) if n > 1]
+    if not fine:
+        return ()
+    limit = math.sqrt(2) * min(fine)
+    return tuple(2 if n > 1 and p <= limit else 1 for p, n in zip(grid.pixel_size_nm, grid.shape, strict=True))
+
+
+def _level(
+    group: Any, name: str, grid: Grid, dtype: Any, chunk: int | Sequence[int], shard: int | Sequence[int] | None
+) -> Any:
+    chunks = _per_axis(chunk, grid.ndim)
     shards = None
     if shard is not None:
         # no shard larger than the picture, rounded up to whole chunks
-        shards = tuple(min(shard // c * c, -(-n // c) * c) for n, c in zip(grid.shape, chunks, strict=True))
+        wanted = zip(grid.shape, chunks, _per_axis(shard, grid.ndim), strict=True)
+        shards = tuple(min(max(s // c, 1) * c, -(-n // c) * c) for n, c, s in wanted)
     dtype = np.dtype(dtype).newbyteorder("=")
+    more: dict[str, Any] = {}
+    if grid.ndim == 3:
+        from zarr.codecs import BloscCodec
+
+        more["compressors"] = BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle")
     return group.create_array(
         name,
         shape=grid.shape,
@@ -165,7 +211,12 @@ def _level(group: Any, name: str, grid: Grid, dtype: Any, chunk: int, shard: int
         shards=shards,
         fill_value=np.nan if dtype.kind == "f" else 0,
         dimension_names=[a.lower() for a in grid.axes],
+        **more,
     )
+
+
+def _per_axis(value: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+    return (int(value),) * ndim if isinstance(value, int) else tuple(int(v) for v in value)
 
 
 def _multiscales(grids: list[Grid], name: str) -> dict[str, Any]:
@@ -185,26 +236,43 @@ def _multiscales(grids: list[Grid], name: str) -> dict[str, Any]:
 
 # ---------------------------------------------------------------------------------------------- pyramid
 def _halve(source: Any, target: Any) -> None:
-    """2 x 2 means of ``source`` into ``target``, one stored unit (shard or chunk) at a time."""
-    unit = target.shards or target.chunks
-    bound = max(1, (1 << 22) // max(1, 2 * unit[1]))  # source rows per strip: at most about 4 Mpx at once
-    bound = max(2, bound // 2 * 2)
-    for top in range(0, target.shape[0], unit[0]):
-        for left in range(0, target.shape[1], unit[1]):
-            bottom, right = min(top + unit[0], target.shape[0]), min(left + unit[1], target.shape[1])
-            block = np.empty((bottom - top, right - left), target.dtype)
-            for row in range(2 * top, 2 * bottom, bound):
-                strip = np.asarray(source[row : min(row + bound, 2 * bottom), 2 * left : 2 * right])
-                at = row // 2 - top
-                small = halved(strip)
-                block[at : at + small.shape[0]] = small
-            target[top:bottom, left:right] = block
+    """Means of 2 pixels per halved axis into ``target``, one stored unit (shard or chunk) at a time."""
+    steps = [1 if a == b else 2 for a, b in zip(source.shape, target.shape, strict=True)]
+    for start, stop in boxes(target.shape, target.shards or target.chunks):
+        block = np.empty([b - a for a, b in zip(start, stop, strict=True)], target.dtype)
+        inner = math.prod(s * n for s, n in zip(steps[1:], block.shape[1:], strict=True))
+        # source rows (slices) per strip: about 4 Mpx at once, in whole chunks where that is little enough
+        rows = max(steps[0], (1 << 22) // max(1, inner) // steps[0] * steps[0])
+        rows = max(rows, min(source.chunks[0], VOLUME_CHUNK)) if len(steps) == 3 else rows
+        first, last = steps[0] * start[0], min(steps[0] * stop[0], source.shape[0])
+        rest = tuple(slice(s * a, s * b) for s, a, b in zip(steps[1:], start[1:], stop[1:], strict=True))
+        for row in range(first, last, rows):
+            small = halved(np.asarray(source[(slice(row, min(row + rows, last)), *rest)]), steps)
+            at = row // steps[0] - start[0]
+            block[at : at + small.shape[0]] = small
+        target[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = block
 
 
-def halved(data: NDArray[Any]) -> NDArray[Any]:
-    """Means of 2 x 2 blocks, dtype kept (integers rounded to nearest, halves to even); odd ends use what is there."""
-    rows, columns = data.shape
-    padded = np.pad(data, ((0, rows % 2), (0, columns % 2)), mode="edge")
-    work: NDArray[np.floating] = padded.astype(np.float64 if data.dtype.itemsize > 2 else np.float32)
-    mean = (work[::2, ::2] + work[1::2, ::2] + work[::2, 1::2] + work[1::2, 1::2]) / 4
+def boxes(shape: Sequence[int], unit: Sequence[int]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Start and stop of the boxes of ``unit`` pixels that cover ``shape``, cut at its far ends, first axis slowest."""
+    for start in product(*(range(0, n, u) for n, u in zip(shape, unit, strict=True))):
+        yield start, tuple(min(a + u, n) for a, u, n in zip(start, unit, shape, strict=True))
+
+
+def halved(data: NDArray[Any], steps: Sequence[int] | None = None) -> NDArray[Any]:
+    """Means of 2 pixels along every axis whose step is 2 (all by default), dtype kept; odd ends use what is there.
+
+    Integers are rounded to nearest, halves to even.
+    """
+    steps = steps or (2,) * data.ndim
+    odd = [(0, n % 2 if s == 2 else 0) for n, s in zip(data.shape, steps, strict=True)]
+    padded = np.pad(data, odd, mode="edge") if any(b for _, b in odd) else data
+    kind = np.float64 if data.dtype.itemsize > 2 else np.float32
+    total: NDArray[np.floating] | None = None
+    # x slowest: the order of summation decides the last bit of floating point results
+    for corner in product(*(range(s) for s in reversed(steps))):
+        part = padded[tuple(slice(k, None, s) for k, s in zip(reversed(corner), steps, strict=True))]
+        total = part.astype(kind) if total is None else np.add(total, part, out=total)
+    assert total is not None
+    mean = total / math.prod(steps)
     return (np.rint(mean) if data.dtype.kind in "ui" else mean).astype(data.dtype)

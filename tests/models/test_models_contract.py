@@ -9,7 +9,7 @@ import torch
 from finescan.errors import InputError, ModelError
 from finescan.models import MODELS, build, load_model, save_model
 
-NAMES = list(MODELS)
+NAMES = [name for name, row in MODELS.items() if row.axes == "YX"]
 RNG = np.random.default_rng(0)
 
 

@@ -45,7 +45,7 @@ def save_model(model: Model, path: str | Path) -> Path:
         for key, value in member.state_dict().items()
     }
     facts = _plain(model.card.to_dict())
-    short = {k: facts[k] for k in ("schema", "architecture", "arguments", "factor", "halo", "pixel_size_nm")}
+    short = {k: facts[k] for k in ("schema", "architecture", "arguments", "factor", "halo", "axes", "pixel_size_nm")}
     weights = save_tensors(tensors, metadata={"finescan": json.dumps(short)})
     facts |= {"members": len(model.members), "weights_sha256": hashlib.sha256(weights).hexdigest()}
     try:

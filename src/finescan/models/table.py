@@ -1,4 +1,4 @@
-"""The MODELS table: every interpolator and network, one row each."""
+"""The MODELS table: every interpolator and network, for pictures and for volumes, one row each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from finescan.errors import ModelError
 from finescan.models.layers import KERNELS, Interpolate
 from finescan.models.networks import build_residual, build_stack
 from finescan.models.ridge import RidgeFilter
+from finescan.models.volumes import STACK, DeepNet, Srcnn3d, Unchanged, VolumeNet, deepnet_halo, volume_halo
 
 LARGEST = {"channels": 512, "depth": 64, "blocks": 64, "radius": 16, "bound": 100.0}
+LARGEST |= {"width": 256, "levels": 6, "position": 1}
+SMALLEST = {"position": 0, "levels": 0}  # of whole numbers; 1 for all others
 LARGEST_FACTOR = 32
 
 
@@ -28,6 +32,10 @@ class Architecture:
     arguments : default arguments, plain JSON numbers.
     trainable : whether gradient descent trains it (the interpolators are fixed, the ridge filter is solved for).
     sentence : what it is and when to use it.
+    axes : "YX" for pictures, "ZYX" for volumes; the networks of volumes read the grid of the result (factor 1).
+    halo_z : as ``halo``, along z.
+    multiple : ``multiple(arguments)`` -> (z, y, x): blocks start at, and are as long as, whole multiples of it.
+    stack : slices per stack of networks that take and give stacks, else 0.
     """
 
     build: Callable[..., nn.Module]
@@ -35,6 +43,10 @@ class Architecture:
     arguments: Mapping[str, Any]
     trainable: bool
     sentence: str
+    axes: str = "YX"
+    halo_z: Callable[[Mapping[str, Any]], int] = lambda _: 0
+    multiple: Callable[[Mapping[str, Any]], tuple[int, int, int]] = lambda _: (1, 1, 1)
+    stack: int = 0
 
 
 def _fixed(kernel: str, sentence: str) -> Architecture:
@@ -66,6 +78,44 @@ MODELS: dict[str, Architecture] = {
         True,
         "Residual network of about 0.6 million weights; for graphics cards and larger pairs.",
     ),
+    "interpolated": Architecture(
+        lambda factor: Unchanged(),
+        lambda _: 0,
+        {},
+        False,
+        "The coarse volume on the fine grid, with the grey levels of the fine one; what every network starts from.",
+        axes="ZYX",
+    ),
+    "srcnn3d": Architecture(
+        lambda factor: Srcnn3d(),
+        lambda _: 6,
+        {},
+        True,
+        "Three layers of 9³, 1³ and 5³ taps; the classic that papers compare with.",
+        axes="ZYX",
+        halo_z=lambda _: 6,
+    ),
+    "deepnet": Architecture(
+        lambda factor, **arguments: DeepNet(**arguments),
+        lambda a: deepnet_halo(int(a["levels"])),
+        {"width": 32, "levels": 4, "position": 0},
+        True,
+        "U-Net on stacks of five slices, as published for X-ray microscopes; wide in the plane, flat along z.",
+        axes="ZYX",
+        halo_z=lambda _: STACK - 1,
+        multiple=lambda a: (1, *(2 ** int(a["levels"]),) * 2),
+        stack=STACK,
+    ),
+    "volume": Architecture(
+        lambda factor, **arguments: VolumeNet(**arguments),
+        lambda a: volume_halo(int(a["levels"]), int(a["blocks"])),
+        {"width": 32, "levels": 1, "blocks": 2, "position": 0},
+        True,
+        "Three-dimensional network on cells of eight voxels: as much context along z as in the plane.",
+        axes="ZYX",
+        halo_z=lambda a: volume_halo(int(a["levels"]), int(a["blocks"])),
+        multiple=lambda a: (2 ** (int(a["levels"]) + 1),) * 3,
+    ),
 }
 
 
@@ -74,6 +124,12 @@ def architecture(name: str) -> Architecture:
     if name not in MODELS:
         raise ModelError(f"An architecture is one of {', '.join(MODELS)}, but {name!r} came.")
     return MODELS[name]
+
+
+def memory_format(name: str) -> torch.memory_format:
+    """The layout in which an architecture's tensors are fastest: channels last, in two or three dimensions."""
+    row = architecture(name)
+    return torch.channels_last_3d if row.axes == "ZYX" and not row.stack else torch.channels_last
 
 
 def complete_arguments(name: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -86,8 +142,9 @@ def complete_arguments(name: str, arguments: Mapping[str, Any] | None = None) ->
     for key, value in given.items():
         whole = not isinstance(row.arguments[key], float)
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= LARGEST[key]
-        if not fits or (whole and (value != int(value) or value < 1)):
-            kind = "a whole number from 1" if whole else "a number from 0"
+        least = SMALLEST.get(key, 1)
+        if not fits or (whole and (value != int(value) or value < least)):
+            kind = f"a whole number from {least}" if whole else "a number from 0"
             raise ModelError(f"{name}: {key} must be {kind} to {LARGEST[key]:g}, but {value!r} came.")
     return {**row.arguments, **given}
 
@@ -103,4 +160,9 @@ def build(name: str, factor: int, arguments: Mapping[str, Any] | None = None) ->
     """
     if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= LARGEST_FACTOR:
         raise ModelError(f"A model's factor is a whole number from 1 to {LARGEST_FACTOR}, but {factor!r} came.")
-    return architecture(name).build(factor, **complete_arguments(name, arguments))
+    row = architecture(name)
+    if row.axes == "ZYX" and factor != 1:
+        raise ModelError(
+            f"The architecture {name} reads volumes on the grid of the result, so its factor is 1, but {factor} came."
+        )
+    return row.build(factor, **complete_arguments(name, arguments))

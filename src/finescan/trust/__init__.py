@@ -1,4 +1,12 @@
-"""Judgement without the network: works on anybody's super-resolved image."""
+"""Judgement without the network: works on anybody's super-resolved image or volume.
+
+What compares volumes is loaded on first use, because it needs a compiler of inner loops (numba).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from finescan.trust.consistency import (
     Consistency,
@@ -23,8 +31,26 @@ from finescan.trust.metrics import METRICS, Metric, essim, matched, ms_ssim, psn
 from finescan.trust.report import Block, Gain, Score, TrustReport
 from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlation
 
+if TYPE_CHECKING:
+    from finescan.trust.volume_metrics import (
+        VOLUME_METRICS,
+        SimilarityMaps,
+        VolumeScores,
+        ms_ssim_maps,
+        ssim_map,
+        volume_scores,
+    )
+
+_LATER = {
+    **dict.fromkeys(
+        ("VOLUME_METRICS", "SimilarityMaps", "VolumeScores", "ms_ssim_maps", "ssim_map", "volume_scores"),
+        "volume_metrics",
+    ),
+}
+
 __all__ = [
     "METRICS",
+    "VOLUME_METRICS",
     "Block",
     "Consistency",
     "Gain",
@@ -32,7 +58,9 @@ __all__ = [
     "Metric",
     "RingCurve",
     "Score",
+    "SimilarityMaps",
     "TrustReport",
+    "VolumeScores",
     "calibrate",
     "consistency_bands",
     "consistency_map",
@@ -45,6 +73,7 @@ __all__ = [
     "local_average",
     "matched",
     "ms_ssim",
+    "ms_ssim_maps",
     "psnr",
     "radial_spectrum",
     "ring_correlation",
@@ -52,6 +81,18 @@ __all__ = [
     "saturated",
     "saturation_levels",
     "ssim",
+    "ssim_map",
     "training_range",
     "untrained",
+    "volume_scores",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"finescan.trust has no {name!r}; it has {', '.join(__all__)}.")
+    return getattr(import_module(f"finescan.trust.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

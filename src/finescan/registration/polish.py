@@ -6,6 +6,8 @@ doi:10.1023/B:VISI.0000011205.11775.fd. The objective is the same normalised cor
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +24,11 @@ LEAST_OVERLAP = 0.25  # share of the tile that must lie in the map
 
 @dataclass(frozen=True)
 class Template:
-    """A tile on the working grid, with all that does not depend on the place."""
+    """A tile on the working grid, with all that does not depend on the place; d axes."""
 
-    channels: Array  # (c, h, w)
-    weight: Array  # (h, w)
-    descent: Array  # (c, n, 6): change of the channels with the six affine parameters
+    channels: Array  # (c, *shape)
+    weight: Array  # (*shape)
+    descent: Array  # (c, n, d * d + d): change of the channels with the affine parameters
     middle: NDArray[np.float64]
     wanted: Array  # standardised channels, if all of the tile lies in the map
     normal: NDArray[np.float64]  # normal matrix, likewise
@@ -34,19 +36,21 @@ class Template:
 
 def template_of(tile: Tile, blur_px: float = 0.0) -> Template:
     """Channels at the working pitch, optionally blurred, and their derivatives."""
-    step = round(OVERSAMPLED)
-    inner = (slice(None), *(slice(0, n) for n in tile.ok.shape))
-    soft = blurred(tile.features, blur_px * OVERSAMPLED)[inner]
-    channels, weight = soft[:, ::step, ::step], tile.ok[::step, ::step]
-    slopes = [np.gradient(c) for c in channels]
+    thin = (slice(None, None, round(OVERSAMPLED)),) * tile.ok.ndim
+    soft = blurred(tile.features, blur_px * OVERSAMPLED)
+    channels, weight = soft[(slice(None), *thin)], tile.ok[thin]
     middle = (np.asarray(tile.ok.shape) - 1) / 2 / OVERSAMPLED
-    y, x = (np.arange(n, dtype=np.float32) - m for n, m in zip(weight.shape, middle, strict=True))
-    y, x = np.broadcast_arrays(y[:, None], x[None, :])
-    rows = [np.stack([gy * y, gy * x, gx * y, gx * x, gy, gx], -1).reshape(-1, 6) for gy, gx in slopes]
-    descent = np.stack(rows).astype(np.float32)
+    at = [np.arange(n, dtype=np.float32) - np.float32(m) for n, m in zip(weight.shape, middle, strict=True)]
+    descent = np.stack([_descent(np.gradient(c), at) for c in channels])
     return Template(
         channels, weight, descent, middle, standardised(channels, weight), _normal(descent, channels, weight)
     )
+
+
+def _descent(slopes: Sequence[Array], at: Sequence[Array]) -> Array:
+    """Products of every slope with every coordinate, row by row of the matrix, then the slopes: (n, d * d + d)."""
+    mesh = np.meshgrid(*at, indexing="ij", copy=False)
+    return np.stack([*(g * x for g in slopes for x in mesh), *slopes], -1).reshape(-1, len(at) * (len(at) + 1))
 
 
 def blurred(channels: Array, sigma: float) -> Array:
@@ -62,13 +66,14 @@ def polish(peak: Peak, field: Array, template: Template, *, signed: bool, iterat
     Parameters
     ----------
     peak : start, in pixels of ``field``.
-    field : channels (c, h, w) of the map, 0 where nothing is known.
+    field : channels (c, *shape) of the map, 0 where nothing is known.
     template : what to find, on the same pitch.
     signed : whether a negative correlation is as good as a positive one.
     """
     matrix, centre = peak.matrix.copy(), peak.centre.copy()
     best = Peak(matrix, centre, 0.0)
     reach = float(np.max(template.middle)) + 1
+    d = len(centre)
     for k in range(iterations + 1):
         if np.max(np.abs(matrix - peak.matrix)) > MOST_SKEW:
             break
@@ -85,10 +90,10 @@ def polish(peak: Peak, field: Array, template: Template, *, signed: bool, iterat
         if k == iterations:
             break
         step = _step(template, weight, normal, wanted, got * np.float32(-1 if signed and rho < 0 else 1))
-        far = float(np.max(np.abs(step[:4]))) * reach + float(np.max(np.abs(step[4:])))
+        far = float(np.max(np.abs(step[: d * d]))) * reach + float(np.max(np.abs(step[d * d :])))
         step *= min(1.0, MOST_STEP_PX / max(far, 1e-9))
-        back = np.linalg.inv(np.eye(2) + step[:4].reshape(2, 2))
-        matrix, centre = matrix @ back, centre - matrix @ back @ step[4:]
+        back = np.linalg.inv(np.eye(d) + step[: d * d].reshape(d, d))
+        matrix, centre = matrix @ back, centre - matrix @ back @ step[d * d :]
         if far < STOP_PX:
             break
     return best
@@ -100,8 +105,7 @@ def _seen(field: Array, template: Template, matrix: NDArray, centre: NDArray) ->
     start = centre - matrix @ template.middle
     options = {"offset": start, "output_shape": shape, "order": 1, "mode": "constant", "cval": 0.0}
     seen = np.stack([ndimage.affine_transform(c, matrix, **options) for c in field])
-    corners = np.array([start + matrix @ np.array([i * (shape[0] - 1), j * (shape[1] - 1)])
-                        for i in (0, 1) for j in (0, 1)])  # fmt: skip
+    corners = np.array([start + matrix @ at for at in itertools.product(*((0, n - 1) for n in shape))])
     size = np.asarray(field.shape[1:])
     if (corners >= 0).all() and (corners <= size - 1).all():
         return seen, template.weight, 1.0
@@ -113,14 +117,14 @@ def _seen(field: Array, template: Template, matrix: NDArray, centre: NDArray) ->
 def _step(
     template: Template, weight: Array, normal: NDArray[np.floating], wanted: Array, got: Array
 ) -> NDArray[np.float64]:
-    """Six affine parameters by which the template would have to move to look like the map."""
+    """Affine parameters by which the template would have to move to look like the map."""
     scale = _scale(template.channels, weight)
     right = sum(rows.T @ (g - w).ravel() for rows, w, g in zip(template.descent, wanted, got, strict=True))
     return np.asarray(np.linalg.solve(normal, np.asarray(right, np.float64) / scale), np.float64)
 
 
 def _normal(descent: Array, channels: Array, weight: Array) -> NDArray[np.float64]:
-    """Normal matrix of the six parameters, hardly damped."""
+    """Normal matrix of the affine parameters, hardly damped."""
     normal = sum((rows.T @ (rows * weight.reshape(-1, 1))).astype(np.float64) for rows in descent)
     normal = np.asarray(normal) / _scale(channels, weight) ** 2
     return normal + np.diag(1e-3 * np.diag(normal) + 1e-12)
@@ -131,5 +135,5 @@ def _scale(channels: Array, weight: Array) -> float:
 
 
 def _centred(channels: Array, weight: Array) -> Array:
-    mean = np.sum(channels * weight, axis=(1, 2), keepdims=True) / max(float(weight.sum()), 1e-9)
+    mean = np.sum(channels * weight, axis=tuple(range(1, channels.ndim)), keepdims=True) / max(float(weight.sum()), 1e-9)
     return channels - mean

@@ -7,13 +7,15 @@ The *tile frame* has its origin in the centre of the fine scan; a fixed matrix (
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from finescan.registration.slabs import SLAB_PIXELS, Keep, averaged, limits, sample_of, within
 from finescan.registration.working import usable
-from finescan.values import Grid, Image
+from finescan.values import Grid, Image, Region
 
 Array = NDArray[np.float32]
 
@@ -22,7 +24,6 @@ WORKING_SPREAD = 0.55  # standard deviation of the sharpness compared, pixels of
 BANNER_SHARE = 0.6  # share of one extreme grey level in a row from which it may belong to a data bar or a black border
 FLATTEN_SHARE = 1 / 6  # width of the local mean and contrast over the width of the tile
 CONTRAST_FLOOR = 0.25  # local contrast below this share of the overall one is not amplified further
-_BLOCK_PIXELS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -47,36 +48,39 @@ class Reduced:
         return replace(self, grey=np.flip(self.grey, axes), ok=None if self.ok is None else np.flip(self.ok, axes))
 
 
-def reduce(image: Image, pitch_nm: float) -> Reduced:
-    """Average over the largest whole blocks that are not larger than the pitch; a few rows in memory at a time."""
-    block = tuple(max(1, int(pitch_nm / p + 1e-6)) for p in image.grid.pixel_size_nm)
-    shape = tuple(s // b for s, b in zip(image.grid.shape, block, strict=True))
-    limits = _bar_limits(image)
-    grey, ok = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    rows = max(1, _BLOCK_PIXELS // max(1, image.grid.size // image.grid.shape[0]) // block[0])
-    whole = image.array() if image.grid.size <= _BLOCK_PIXELS else image.data
-    mask = usable(whole) if image.grid.size <= _BLOCK_PIXELS else None
-    for first in range(0, shape[0], rows):
-        last = min(shape[0], first + rows)
-        here = slice(first * block[0], last * block[0])
-        part = np.asarray(whole[here])
-        good = (mask[here] if mask is not None else np.isfinite(part)) & _inside(limits, here, part.shape)
-        cut = tuple(slice(0, (s // b) * b) for s, b in zip(part.shape, block, strict=True))
-        grey[first:last], ok[first:last] = _block_means(part[cut], good[cut], block)
-    size = image.grid.pixel_size_nm
-    grid = Grid.of(shape, [p * b for p, b in zip(size, block, strict=True)],
-                   [e + p * b / 2 for e, p, b in zip(image.grid.edge_nm, size, block, strict=True)])  # fmt: skip
+def reduce(image: Image, pitch_nm: float, region: Region | None = None) -> Reduced:
+    """Average over the largest whole blocks that are not larger than the pitch; a few rows in memory at a time.
+
+    Parameters
+    ----------
+    image : to be read; lazily stored volumes stay on disk.
+    pitch_nm : largest pitch of the result.
+    region : the part that is read; None = all.
+    """
+    grid = image.grid if region is None else region.own_grid
+    block = tuple(max(1, int(pitch_nm / p + 1e-6)) for p in grid.pixel_size_nm)
+    box = tuple(slice(0, n) for n in grid.shape) if region is None else region.slices
+    small = image.grid.ndim == 2 and image.grid.size <= SLAB_PIXELS
+    grey, ok = averaged(image.array() if small else image.data, box, block, _counted(image))
+    size = grid.pixel_size_nm
+    reduced = Grid.of(grey.shape, [p * b for p, b in zip(size, block, strict=True)],
+                      [e + p * b / 2 for e, p, b in zip(grid.edge_nm, size, block, strict=True)])  # fmt: skip
     spread = tuple(p * (PIXEL_SPREAD**2 + (b * b - 1) / 12) ** 0.5 for p, b in zip(size, block, strict=True))
-    return Reduced(grey, None if ok.min() > 0.999 else ok, grid, spread)
+    return Reduced(grey, None if ok.min() > 0.999 else ok, reduced, spread)
 
 
-def _block_means(part: NDArray, good: NDArray[np.bool_], block: tuple[int, ...]) -> tuple[Array, Array]:
-    shape = [n for s, b in zip(part.shape, block, strict=True) for n in (s // b, b)]
-    inner = tuple(range(1, 2 * part.ndim, 2))
-    values = np.where(good, part, 0).astype(np.float32, copy=False)
-    share = good.reshape(shape).mean(inner, dtype=np.float32)
-    mean = values.reshape(shape).mean(inner, dtype=np.float32)
-    return mean / np.maximum(share, 1e-6) * (share > 0), share
+def _counted(image: Image) -> Keep:
+    """What of an image counts: finite, no limit of the detector, no data bar."""
+    if image.grid.ndim == 3:
+        levels = limits(sample_of(image))
+        return lambda part, box: within(part, levels)
+    ends = _bar_limits(image)
+    mask = usable(image.array()) if image.grid.size <= SLAB_PIXELS else None
+
+    def keep(part: NDArray[Any], box: tuple[slice, ...]) -> NDArray[np.bool_]:
+        return (mask[box] if mask is not None else np.isfinite(part)) & _inside(ends, box[0], part.shape)
+
+    return keep
 
 
 def _bar_limits(image: Image) -> tuple[int, int]:
@@ -85,8 +89,6 @@ def _bar_limits(image: Image) -> tuple[int, int]:
     At most a fifth of the rows at each end; data bars normally were cut by the reader already.
     """
     n = image.grid.shape[0]
-    if image.grid.ndim != 2:
-        return 0, n
     most = n // 5
     ends = []
     for rows in (np.asarray(image.data[:most]), np.asarray(image.data[n - most :])[::-1]):

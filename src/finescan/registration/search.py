@@ -1,4 +1,4 @@
-"""Exhaustive search of position, two independent length factors and rotation by Fourier correlation."""
+"""Exhaustive search of position, independent length factors and rotation by Fourier correlation, in 2-D and 3-D."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Peak:
 
 @dataclass(frozen=True)
 class Tile:
-    """The fine scan in the tile frame: channels (c, h, w) and usable share (h, w), oversampled, centred."""
+    """The fine scan in the tile frame: channels (c, *shape) and usable share (*shape), oversampled, centred."""
 
     features: Array
     ok: Array
@@ -68,17 +68,19 @@ def standardised(channels: Array, weight: Array) -> Array:
     return (out / max(norm, 1e-9)).astype(np.float32)
 
 
-def rotation(deg: float) -> Matrix:
-    """Rotation from the first towards the second axis."""
+def rotation(deg: float, ndim: int = 2) -> Matrix:
+    """Rotation in the plane of the last two axes, from the first of them towards the second."""
     c, s = np.cos(np.radians(deg)), np.sin(np.radians(deg))
-    return np.array([[c, -s], [s, c]])
+    out = np.eye(ndim)
+    out[-2:, -2:] = [[c, -s], [s, c]]
+    return out
 
 
 def pose_grid(half: Sequence[float], ratio_error: Sequence[float], rotation_deg: float, step_px: float) -> list[Matrix]:
     """Poses whose neighbours differ by at most ``step_px`` at the edge of the tile; symmetric about the identity."""
     factors = [1 + _spaced(e, h, step_px) for e, h in zip(ratio_error, half, strict=True)]
-    turns = np.degrees(_spaced(np.radians(rotation_deg), max(half), step_px))
-    return [rotation(t) @ np.diag([sy, sx]) for sy, sx, t in itertools.product(*factors, turns)]
+    turns = np.degrees(_spaced(np.radians(rotation_deg), max(half[-2:]), step_px))
+    return [rotation(t, len(half)) @ np.diag(f) for *f, t in itertools.product(*factors, turns)]
 
 
 def _spaced(error: float, half: float, step_px: float) -> NDArray[np.float64]:
@@ -87,14 +89,17 @@ def _spaced(error: float, half: float, step_px: float) -> NDArray[np.float64]:
     return error * (2 * np.arange(n) + 1 - n) / n
 
 
-def search(maps: Sequence[Array], tile: Tile, poses: Sequence[Matrix]) -> list[list[Peak]]:
+def search(
+    maps: Sequence[Array], tile: Tile, poses: Sequence[Matrix], *, per_pose: int = PEAKS_PER_POSE
+) -> list[list[Peak]]:
     """Best places of the tile in each of several maps of one shape, at every pose.
 
     Parameters
     ----------
-    maps : channels (c, h, w) per map; 0 where nothing is known.
+    maps : channels (c, *shape) per map; 0 where nothing is known.
     tile : what to find.
-    poses : 2 x 2 matrices.
+    poses : d x d matrices; a negative determinant looks for the mirrored tile.
+    per_pose : how many places are kept of every pose.
 
     Returns
     -------
@@ -104,14 +109,15 @@ def search(maps: Sequence[Array], tile: Tile, poses: Sequence[Matrix]) -> list[l
     reach = [int(np.ceil(1.1 * 2 * h)) for h in tile.half]
     box = _box(poses, tile.half)
     shape = tuple(scipy.fft.next_fast_len(n + r, real=True) for n, r in zip(size, reach, strict=True))
-    spectra = [scipy.fft.rfftn(m, s=shape, axes=(1, 2)) for m in maps]
+    axes = tuple(range(1, 1 + len(size)))
+    spectra = [scipy.fft.rfftn(m, s=shape, axes=axes) for m in maps]
     norms = [_norm(m, shape, box, tile.half) for m in maps]
     peaks: list[list[Peak]] = [[] for _ in maps]
     for matrix in poses:
-        template = scipy.fft.rfftn(tile.posed(matrix, box), s=shape, axes=(1, 2)).conj()
+        template = scipy.fft.rfftn(tile.posed(matrix, box), s=shape, axes=axes).conj()
         for found, spectrum, norm in zip(peaks, spectra, norms, strict=True):
             score = scipy.fft.irfftn((spectrum * template).sum(0), s=shape) * norm
-            found += [Peak(matrix, _centre(at, shape, size, box), s) for at, s in _highest(score, tile.half)]
+            found += [Peak(matrix, _centre(at, shape, size, box), s) for at, s in _highest(score, tile.half, per_pose)]
     return [sorted(found, key=lambda p: -abs(p.score)) for found in peaks]
 
 
@@ -129,14 +135,14 @@ def _norm(channels: Array, shape: Sequence[int], box: Sequence[int], half: Seque
     energy = ndimage.uniform_filter(padded, size, mode="wrap") * float(np.prod(size))
     typical = float(np.median(energy[tuple(slice(0, n) for n in channels.shape[1:])]))
     energy = np.maximum(energy, max(ENERGY_FLOOR * typical, 1e-9))
-    return np.roll(1 / np.sqrt(energy), [-((b - 1) // 2) for b in box], axis=(0, 1))
+    return np.roll(1 / np.sqrt(energy), [-((b - 1) // 2) for b in box], axis=tuple(range(len(box))))
 
 
-def _highest(score: Array, half: Sequence[float]) -> Iterator[tuple[tuple[int, ...], float]]:
+def _highest(score: Array, half: Sequence[float], most: int) -> Iterator[tuple[tuple[int, ...], float]]:
     """The few highest peaks by absolute value that do not touch each other; ``score`` is used up."""
     strength = np.abs(score)
     keep_off = [max(2, round(h / 3)) for h in half]
-    for _ in range(PEAKS_PER_POSE):
+    for _ in range(most):
         at = np.unravel_index(int(np.argmax(strength)), score.shape)
         yield tuple(int(i) for i in at), float(score[at])
         strength[tuple(slice(max(0, i - k), i + k + 1) for i, k in zip(at, keep_off, strict=True))] = 0

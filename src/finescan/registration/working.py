@@ -6,7 +6,9 @@ the coarse scan is read directly at the warped positions (its only interpolation
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,31 +16,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.registration.motion import Motion, axis_coordinates
+from finescan.registration.slabs import averaged, limits, sample_of, within
 from finescan.values import Grid, Image
 
 Array = NDArray[Any]  # float64 throughout
 
 BLUR_PX = 0.53  # standard deviation of the coarse scan's pixel box and spot together, LR px, before it is fitted
-PLATEAU = 2e-4  # share of pixels at the extreme grey level from which that level may be a limit
-MUST_KEEP = 0.3  # a mask that leaves less than this share is a property of the image (two levels), not a limit
 
 
 def usable(data: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Pixels that hold a measured grey level: finite, and not at the limit where the detector saturates.
-
-    A limit is the lowest or highest level, if it is recorded far more often than each of the next three.
-    """
+    """Pixels that hold a measured grey level: finite, and not at the limit where the detector saturates."""
     values = np.asarray(data)
-    finite = np.isfinite(values)
-    if not finite.any():
-        return finite
-    levels, counts = np.unique(values[finite], return_counts=True)
-    ok = finite.copy()
-    for extreme, others in ((levels[0], counts[:4]), (levels[-1], counts[:-5:-1])):
-        # compared with the next *recorded* levels: few counts make few, widely spaced levels
-        if len(others) > 1 and others[0] > PLATEAU * values.size and others[0] > 4 * others[1:].max():
-            ok &= values != extreme
-    return ok if ok.mean() > MUST_KEEP else finite
+    return within(values, limits(values))
 
 
 @dataclass(frozen=True)
@@ -90,22 +79,25 @@ def _standard(data: Array, ok: NDArray[np.bool_]) -> Array:
 
 
 def usable_part(lr: Image, box: tuple[slice, ...]) -> NDArray[np.bool_]:
-    """:func:`usable` of the whole map, read in a box (limits are a property of the whole image)."""
-    return usable(np.asarray(lr.data[...]))[box]
+    """Usable pixels of a box of the map (limits are a property of the whole image; a volume's come from a sample)."""
+    return within(np.asarray(lr.data[box]), limits_of(lr))
+
+
+def limits_of(image: Image) -> tuple[Any, ...]:
+    """:func:`~finescan.registration.slabs.limits` of an image; those of a volume are taken from a sample of it."""
+    return limits(sample_of(image) if image.grid.ndim == 3 else image.array())
 
 
 def _reduced(hr: Image, block: tuple[int, ...]) -> tuple[Array, Array, Grid]:
-    data = hr.array()
-    ok = usable(data)
-    whole = tuple(n // b * b for n, b in zip(data.shape, block, strict=True))
-    keep = tuple(slice(0, n) for n in whole)
-    filled = _filled(data, ok)[keep]
-    split: list[int] = []
-    for n, b in zip(whole, block, strict=True):
-        split += [n // b, b]
-    inner = tuple(range(1, 2 * len(block), 2))
-    grid = hr.grid.crop((0,) * len(block), whole).coarsen(block)
-    return filled.reshape(split).mean(inner), ok[keep].reshape(split).mean(inner), grid
+    levels = limits_of(hr)
+    data = hr.data if hr.grid.ndim == 3 else hr.array()
+    box = tuple(slice(0, n) for n in hr.grid.shape)
+    grey, share = averaged(data, box, block, lambda part, _: within(part, levels))
+    fine, ok = grey.astype(np.float64), share.astype(np.float64)
+    if (ok == 0).any():
+        fine[ok == 0] = fine[ok > 0].mean() if (ok > 0).any() else 0.0
+    whole = tuple(n // b * b for n, b in zip(hr.grid.shape, block, strict=True))
+    return fine, ok, hr.grid.crop((0,) * len(block), whole).coarsen(block)
 
 
 def _filled(data: NDArray[np.generic], ok: NDArray[np.bool_]) -> Array:
@@ -125,7 +117,7 @@ class Level:
     scale : pitch over the LR pixel.
     grid : working grid in the frame of the fine scan; ``axes`` its xi coordinates.
     fine : HR grey levels on it; ``ok`` where usable.
-    edges : HR edge strength on it, for detectors that see edges.
+    outline : gives ``edges``, HR edge strength on it, for detectors that see edges.
     coarse : spline coefficients of the LR part; ``coarse_bad`` > 0 near unusable pixels.
     first : index of its first pixel in the map.
     """
@@ -134,11 +126,16 @@ class Level:
     grid: Grid
     axes: tuple[Array, ...]
     fine: Array
-    edges: Array
+    outline: Callable[[], Array]
     ok: NDArray[np.bool_]
     coarse: Array
     coarse_bad: NDArray[np.float32] | None
     first: tuple[int, ...]
+
+    @cached_property
+    def edges(self) -> Array:
+        """Only a mixture asks for them, and they take long in a volume."""
+        return self.outline()
 
     def read(self, positions: Array) -> tuple[Array, NDArray[np.bool_]]:
         """LR grey levels at map positions (d, *shape), and where both scans are usable."""
@@ -165,8 +162,12 @@ def make_level(scans: Scans, scale: float, blur_px: float = BLUR_PX) -> Level:
         picks.append(slice((n - (count - 1) * k - 1) // 2, None, k))
     fine, ok = _smooth_masked(scans.fine, scans.fine_ok, sigma, tuple(picks))
     grid = _picked(scans.fine_grid, tuple(picks))
-    slope = ndimage.gaussian_gradient_magnitude(scans.fine, 1.0)
-    edges, _ = _smooth_masked(slope, scans.fine_ok, sigma, tuple(picks))
+
+    def outline() -> Array:
+        slope = ndimage.gaussian_gradient_magnitude(scans.fine, 1.0)
+        edges, _ = _smooth_masked(slope, scans.fine_ok, sigma, tuple(picks))
+        return np.asarray(edges / max(float(edges.std()), 1e-12))
+
     coarse = ndimage.gaussian_filter(scans.coarse, extra, mode="mirror") if extra else scans.coarse
     bad = None
     if not scans.coarse_ok.all():
@@ -176,7 +177,7 @@ def make_level(scans: Scans, scale: float, blur_px: float = BLUR_PX) -> Level:
         grid,
         axis_coordinates(grid, scans.hr),
         fine,
-        edges / max(float(edges.std()), 1e-12),
+        outline,
         ok,
         ndimage.spline_filter(coarse, order=3, mode="mirror"),
         bad,

@@ -55,11 +55,11 @@ def render(report: Report) -> str:
     """The page as text."""
     scenes = SceneWriter()
     body = sections.all_sections(report, scenes)
-    script = _part("report.js")
+    script = _script(scenes.has_volumes)
     return Template(_part("report.html")).substitute(
         title=escape(report.title),
         version=escape(__version__),
-        css=_part("report.css"),
+        css=_part("report.css") + (_part("volume.css") if scenes.has_volumes else ""),
         js=script,
         script_hash=_hash(script),
         navigation=_navigation(body),
@@ -70,6 +70,12 @@ def render(report: Report) -> str:
 
 def _navigation(body: Sequence[sections.Section]) -> str:
     return "".join(f'<li><a href="#{s.name}">{escape(s.title)}</a></li>' for s in body)
+
+
+def _script(volumes: bool) -> str:
+    """The page's only program; the part that shows volumes comes along when there are some."""
+    names = ("base.js", "scene.js", *(("volume.js",) if volumes else ()), "start.js")
+    return '"use strict";\n(() => {\n' + "\n".join(map(_part, names)) + "})();\n"
 
 
 def _part(name: str) -> str:

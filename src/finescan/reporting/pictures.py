@@ -75,19 +75,29 @@ def png_data_uri(data: NDArray[Any], window: tuple[float, float] | None = None) 
     return _data_uri(Pillow.fromarray(levels), "PNG")
 
 
-def jpeg_data_uri(data: NDArray[Any], window: tuple[float, float] | None = None) -> str:
-    """A JPEG (quality 90), for overviews only; PNG when a value is missing."""
+def jpeg_data_uri(data: NDArray[Any], window: tuple[float, float] | None = None, quality: int = 90) -> str:
+    """A JPEG, for overviews only; PNG when a value is missing."""
     if np.issubdtype(data.dtype, np.floating) and not np.isfinite(data).all():
         return png_data_uri(data, window)
-    return _data_uri(Pillow.fromarray(to_levels(data, window)), "JPEG", quality=90)
+    return _data_uri(Pillow.fromarray(to_levels(data, window)), "JPEG", quality=quality)
 
 
 def cividis_data_uri(data: NDArray[Any], window: tuple[float, float]) -> str:
     """A map in cividis colours as a PNG data address; NaN is transparent."""
-    position = to_levels(data, window) / 255.0 * (len(_CIVIDIS) - 1)
-    rgb = np.stack([np.interp(position, np.arange(len(_CIVIDIS)), c) for c in _CIVIDIS.T], axis=-1)
+    rgb = _cividis(to_levels(data, window))
     alpha = np.where(np.isfinite(data), 255.0, 0.0)[..., None]
     return _data_uri(Pillow.fromarray(np.concatenate([rgb, alpha], axis=-1).round().astype(np.uint8)), "PNG")
+
+
+def cividis_table() -> list[list[int]]:
+    """The 256 colours (red, green, blue) of levels 0…255."""
+    table: list[list[int]] = _cividis(np.arange(256, dtype=np.uint8)).round().astype(int).tolist()
+    return table
+
+
+def _cividis(levels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    position = levels / 255.0 * (len(_CIVIDIS) - 1)
+    return np.stack([np.interp(position, np.arange(len(_CIVIDIS)), c) for c in _CIVIDIS.T], axis=-1)
 
 
 def _data_uri(picture: Pillow.Image, kind: str, **options: Any) -> str:

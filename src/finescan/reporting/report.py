@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
+from finescan.reporting.volume import VolumeScene
 from finescan.values import Residual, TrustMap
 
 MODES = ("swipe", "side")
@@ -117,7 +118,7 @@ class RegistrationPicture:
     verdict: str
     reasons: tuple[str, ...]
     residual: Residual
-    scene: Scene | None = None
+    scene: Scene | VolumeScene | None = None
     facts: tuple[tuple[str, str], ...] = ()
 
 
@@ -226,7 +227,7 @@ class Report:
     ----------
     title : normally the name of the coarse map.
     answer : the verdict.
-    overview : the whole map, coarse and enhanced, at most about 2048 px wide.
+    overview : the whole map, coarse and enhanced, at most about 2048 px wide; or the whole volume.
     crops : places at native resolution: coarse | bicubic | enhanced | fine.
     registrations : one per fine scan.
     curves : learning curves, histograms, spectra.
@@ -238,8 +239,8 @@ class Report:
 
     title: str
     answer: Answer
-    overview: Scene | None = None
-    crops: tuple[Scene, ...] = ()
+    overview: Scene | VolumeScene | None = None
+    crops: tuple[Scene | VolumeScene, ...] = ()
     registrations: tuple[RegistrationPicture, ...] = ()
     curves: Curves = Curves()
     metrics: tuple[MetricTable, ...] = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -10,19 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.reporting.pictures import grey_window, jpeg_data_uri, png_data_uri
+from finescan.reporting.legend import FLAG_STYLES, grey_text, legend
+from finescan.reporting.pictures import cividis_table, grey_window, jpeg_data_uri, png_data_uri
 from finescan.reporting.report import Layer, Scene
+from finescan.reporting.volume import VolumeScene
+from finescan.reporting.volume_scenes import volume_html
 from finescan.values import FLAGS, TrustMap
-
-#: colour and hatch per flag; blue to yellow like cividis, never told apart by colour alone
-FLAG_STYLES: dict[str, tuple[str, str]] = {
-    "no_data": ("#f4f1e6", "cross"),
-    "saturated": ("#fee838", "rising"),
-    "untrained": ("#f2a33a", "dots"),
-    "inconsistent": ("#4f9dff", "falling"),
-    "clipped": ("#c9a7ff", "upright"),
-    "border": ("#9fd3e8", "level"),
-}
 
 
 class SceneWriter:
@@ -37,10 +29,25 @@ class SceneWriter:
             {"name": name, "bit": bit, "colour": FLAG_STYLES[name][0], "hatch": FLAG_STYLES[name][1]}
             for name, (bit, _) in FLAGS.items()
         ]
-        return {"flags": flags, "scenes": self._scenes}
+        colours = (
+            {"colours": {"cividis": cividis_table(), "cividis_r": cividis_table()[::-1]}} if self.has_volumes else {}
+        )
+        return {"flags": flags, "scenes": self._scenes, **colours}
 
-    def html(self, scene: Scene) -> str:
+    @property
+    def has_volumes(self) -> bool:
+        """Whether the page needs the part of the script that shows volumes."""
+        return any(s.get("kind") == "volume" for s in self._scenes)
+
+    def html(self, scene: Scene | VolumeScene) -> str:
         """A figure element; its pictures are plain images until the script replaces them."""
+        if isinstance(scene, VolumeScene):
+            html, facts = volume_html(scene, len(self._scenes))
+            self._scenes.append(facts)
+            return html
+        return self._picture(scene)
+
+    def _picture(self, scene: Scene) -> str:
         k = len(self._scenes)
         common = grey_window(layer.data for layer in scene.layers if layer.window is None)
         pictures = [_encode(layer, common, scene) for layer in scene.layers]
@@ -62,11 +69,12 @@ class SceneWriter:
             f"<figcaption>{escape(layer.name)}</figcaption></figure>"
             for layer, (_, uri) in zip(scene.layers, pictures, strict=True)
         )
+        flag_words = "" if shown is None else legend(_shares(shown[0], scene.flag_shares))
         hidden = "" if flags is None else f'<img class="flags" alt="" hidden src="{flags[1]}">'
         return (
             f'<figure class="scene" id="scene-{k}"><figcaption><h3>{escape(scene.title)}</h3>'
             f'<p class="prose">{escape(scene.caption)}</p></figcaption>'
-            f'<div class="stills">{images}</div>{hidden}{_legend(shown and shown[0], scene.flag_shares)}'
+            f'<div class="stills">{images}</div>{hidden}{flag_words}'
             f'<p class="window">{escape(_window_text(scene, common))}</p></figure>'
         )
 
@@ -112,46 +120,15 @@ def _flags(shown: tuple[TrustMap, NDArray[np.float64]]) -> tuple[dict[str, Any],
     return facts, png_data_uri(trust.flags)
 
 
-def _legend(trust: TrustMap | None, stated: Mapping[str, float] | None) -> str:
-    if trust is None:
-        return ""
-    shares = trust.shares() if stated is None else {name: stated.get(name, 0.0) for name in FLAGS}
-    rows = "".join(
-        f'<li data-flag="{name}" title="{escape(FLAGS[name][1])}">{name.replace("_", " ")}: {_percent(share)}</li>'
-        for name, share in shares.items()
-        if share > 0
-    )
-    meanings = "".join(
-        f"<tr><th scope='row'>{name.replace('_', ' ')}</th><td class='number'>{_percent(shares[name])}</td>"
-        f"<td>{escape(text)}</td></tr>"
-        for name, (_, text) in FLAGS.items()
-    )
-    return (
-        f'<ul class="legend" aria-label="Flags shown">{rows or "<li>No pixel is flagged here.</li>"}</ul>'
-        f"<details><summary>What the flags mean</summary><div class='scroll'><table>"
-        f"<caption>Share of this field of view, and meaning</caption>"
-        f"<thead><tr><th scope='col'>flag</th><th scope='col' class='number'>share</th>"
-        f"<th scope='col'>meaning</th></tr></thead><tbody>{meanings}</tbody></table></div></details>"
-    )
-
-
-def _percent(share: float) -> str:
-    if share == 0:
-        return "0 %"
-    return f"{100 * share:.2g} %" if share >= 1e-4 else "under 0.01 %"
+def _shares(trust: TrustMap, stated: Mapping[str, float] | None) -> Mapping[str, float]:
+    return trust.shares() if stated is None else {name: stated.get(name, 0.0) for name in FLAGS}
 
 
 def _window_text(scene: Scene, common: tuple[float, float]) -> str:
     own = [layer for layer in scene.layers if layer.window is not None]
     text = []
     if len(own) < len(scene.layers):
-        text.append(f"Shown from grey level {_grey(common[0])} (black) to {_grey(common[1])} (white)")
-    text += [f"{a.name} from {_grey(a.window[0])} to {_grey(a.window[1])}" for a in own if a.window is not None]
+        text.append(f"Shown from grey level {grey_text(common[0])} (black) to {grey_text(common[1])} (white)")
+    text += [f"{a.name} from {grey_text(a.window[0])} to {grey_text(a.window[1])}" for a in own if a.window is not None]
     kind = "" if scene.lossless else " The pictures of this overview are compressed; read grey levels as approximate."
     return "; ".join(text) + ". The window is for display only; the data are unchanged." + kind
-
-
-def _grey(value: float) -> str:
-    if value == 0 or not math.isfinite(value):
-        return "0"
-    return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e6 else f"{value:.0f}"

@@ -21,6 +21,7 @@ from finescan.reporting.report import (
     Score,
 )
 from finescan.reporting.scenes import SceneWriter
+from finescan.reporting.volume import VolumeScene
 from finescan.values import Residual
 
 _TABLE_ROWS = 60  # rows of the table behind a plot
@@ -38,6 +39,14 @@ _KEYS = (
     "move together. Enlarged pixels are never smoothed."
 )
 
+VOLUME_KEYS = (
+    "The slider goes along z; so do <kbd>PgUp</kbd> <kbd>PgDn</kbd> <kbd>Home</kbd> <kbd>End</kbd> and the wheel on a "
+    "picture that was clicked, and a click on the XZ or YZ cut. Then: <kbd>L</kbd> next volume, hold <kbd>B</kbd> to "
+    "blink, <kbd>arrows</kbd> move, <kbd>+</kbd> <kbd>−</kbd> or <kbd>Ctrl</kbd>+wheel zoom, <kbd>0</kbd> fit, "
+    "<kbd>[</kbd> <kbd>]</kbd> move the curtain, <kbd>F</kbd> flags, <kbd>Shift</kbd>+<kbd>arrows</kbd> move the "
+    "reading point. Thin lines show where the other cuts run; a faint box lies at another depth."
+)
+
 
 @dataclass(frozen=True)
 class Section:
@@ -52,7 +61,7 @@ def all_sections(report: Report, scenes: SceneWriter) -> list[Section]:
     """Every section, in reading order; one without content says so."""
     return [
         _answer(report),
-        _section("overview", "The map", _overview(report, scenes)),
+        _section("overview", _whole(report), _overview(report, scenes)),
         _section("crops", "Close-ups", _crops(report, scenes)),
         _section("metrics", "Scores", "".join(metric_table(t) for t in report.metrics) or _nothing("No score")),
         _section("spectra", "Detail", _plots(report.curves.spectra, "No power spectrum or ring correlation")),
@@ -98,7 +107,12 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 def _overview(report: Report, scenes: SceneWriter) -> str:
     if report.overview is None:
         return _nothing("No overview")
-    return f'<p class="help muted prose">{_KEYS}</p>{scenes.html(report.overview)}'
+    keys = VOLUME_KEYS if isinstance(report.overview, VolumeScene) else _KEYS
+    return f'<p class="help muted prose">{keys}</p>{scenes.html(report.overview)}'
+
+
+def _whole(report: Report) -> str:
+    return "The volume" if isinstance(report.overview, VolumeScene) else "The map"
 
 
 def _crops(report: Report, scenes: SceneWriter) -> str:

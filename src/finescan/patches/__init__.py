@@ -1,10 +1,18 @@
-"""From registered pairs to what a network learns from; the door is :func:`make_patches`."""
+"""From registered pairs to what a network learns from.
+
+The doors are :func:`make_patches` for pictures and :func:`make_volume_patches` for volumes.
+"""
 
 from finescan.patches.grey import AVERAGE_PX, local_average, saturation_levels
 from finescan.patches.making import make_patches, work_lr
 from finescan.patches.pieces import PatchSet, Piece, choose_factor
 from finescan.patches.sampling import PatchSampler
 from finescan.patches.split import ROLES, SplitConfig
+from finescan.patches.volume_input import volume_input
+from finescan.patches.volume_making import make_volume_patches
+from finescan.patches.volume_pieces import VolumePatchSet, VolumePiece
+from finescan.patches.volume_sampling import VolumeSampler
+from finescan.patches.volume_split import VolumeSplitConfig
 
 __all__ = [
     "AVERAGE_PX",
@@ -13,9 +21,15 @@ __all__ = [
     "PatchSet",
     "Piece",
     "SplitConfig",
+    "VolumePatchSet",
+    "VolumePiece",
+    "VolumeSampler",
+    "VolumeSplitConfig",
     "choose_factor",
     "local_average",
     "make_patches",
+    "make_volume_patches",
     "saturation_levels",
+    "volume_input",
     "work_lr",
 ]

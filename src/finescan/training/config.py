@@ -23,7 +23,7 @@ def _one_of(table: object, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_TRAINABLE = [name for name, row in MODELS.items() if row.trainable]
+_TRAINABLE = [name for name, row in MODELS.items() if row.trainable and row.axes == "YX"]
 _Seconds = Annotated[float, Field(gt=0, le=1e7)]
 
 

@@ -9,20 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finescan.models import build
-from finescan.patches import PatchSampler, PatchSet
-from finescan.patches.sampling import Batch
-from finescan.training.config import TrainConfig
-from finescan.training.losses import LOSSES
+from finescan.training.job import Job, State
 
 CLIP = 1.0  # largest norm of the gradient
 AVERAGING = 0.995  # of the exponential moving average of the weights, which *is* the model
 WARM_UP = 0.05  # share of the steps over which the learning rate rises
 LAST_RATE = 0.01  # learning rate at the end, as a share of the highest
-CROP_PX = 2  # border of a patch that only gives context, coarse pixels
 PATIENCE_DB = 0.3  # a member that fell this far behind its own best is over-fitting and stops
-
-State = dict[str, Tensor]
 
 
 class Member:
@@ -30,32 +23,19 @@ class Member:
 
     Parameters
     ----------
-    arguments : of the architecture.
+    job : what is trained on what.
+    index : of the member; with the job's seed it fixes everything random.
     steps : length of the learning-rate schedule. Nothing depends on the clock.
     bfloat16 : compute the correction in that format.
     """
 
-    def __init__(
-        self,
-        patches: PatchSet,
-        config: TrainConfig,
-        arguments: dict[str, Any],
-        *,
-        index: int,
-        steps: int,
-        bfloat16: bool,
-        device: torch.device,
-    ) -> None:
-        self.index, self.steps, self._bfloat16, self._device = index, steps, bfloat16, device
-        self._config, self._patches = config, patches
-        seeds = np.random.SeedSequence([config.seed, index]).generate_state(2)
+    def __init__(self, job: Job, *, index: int, steps: int, bfloat16: bool) -> None:
+        self.index, self.steps, self._bfloat16, self._job = index, steps, bfloat16, job
+        seeds = np.random.SeedSequence([job.config.seed, index]).generate_state(2)
         torch.manual_seed(int(seeds[0]))
-        self.network = build(config.architecture, patches.factor, arguments)
-        self.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.sampler = make_sampler(patches, config, int(seeds[1]))
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.network = job.network()
+        self.sampler = job.sampler(int(seeds[1]))
+        self.optimiser = job.optimiser(self.network)
         self.step_done = 0
         self.average = _copied(self.network.state_dict())
         self.best: State | None = None
@@ -73,9 +53,9 @@ class Member:
     def step(self) -> bool:
         """One step; False (and nothing changed but the sampler) when the loss is not finite."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self._config.learning_rate * rate(self.step_done, self.steps)
+            group["lr"] = self._job.learning_rate(self.step_done, self.steps)
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.loss_of(self.sampler.batch(self._config.batch))
+        loss = self.loss_of(self.sampler.batch(self._job.batch))
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.last_loss = float(loss.detach())
@@ -86,7 +66,7 @@ class Member:
         self._average()
         return True
 
-    def judged(self, psnr: float, bicubic_psnr: float, seconds: float) -> None:
+    def judged(self, psnr: float, baseline_psnr: float, seconds: float) -> None:
         """Note the averaged weights' PSNR on the stop set, and keep them if they are the best so far."""
         self.history.append(
             {
@@ -95,17 +75,15 @@ class Member:
                 "seconds": seconds,
                 "loss": self.last_loss,
                 "stop_psnr": psnr,
-                "bicubic_psnr": bicubic_psnr,
+                f"{self._job.baseline}_psnr": baseline_psnr,
             }
         )
         if self.best is None or psnr > self.best_psnr:
             self.best, self.best_psnr = _copied(self.average), psnr
 
-    def averaged_network(self, arguments: dict[str, Any], state: State | None = None) -> nn.Module:
-        """A network with the averaged (or the given) weights."""
-        network = build(self._config.architecture, self._patches.factor, arguments)
-        network.load_state_dict(state or self.average)
-        return network.to(self._device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    def averaged_network(self) -> nn.Module:
+        """A network with the averaged weights."""
+        return self._job.network(self.average).eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -129,31 +107,22 @@ class Member:
         self.optimiser.load_state_dict(state["optimiser"])
         self.sampler.load_state_dict(state["sampler"])
         torch.set_rng_state(state["torch_random"].cpu())
-        self.average = {k: v.to(self._device) for k, v in state["average"].items()}
+        self.average = {k: v.to(self._job.device) for k, v in state["average"].items()}
         self.step_done, self.best, self.best_psnr = state["step_done"], state["best"], state["best_psnr"]
         self.last_loss, self.history = state["last_loss"], list(state["history"])
 
-    def loss_of(self, batch: Batch) -> Tensor:
+    def loss_of(self, batch: Any) -> Tensor:
         """Loss of the network as it is, on a batch of grey levels."""
-        grey, p = self._patches.hr_grey, self._patches
-        lr, hr, weight = (torch.from_numpy(a)[:, None].to(self._device) for a in batch)
-        x = (lr * (p.gain / grey.std) + (p.offset - grey.mean) / grey.std).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            answer = self.network(x)
-        return LOSSES[self._config.loss](answer, (hr - grey.mean) / grey.std, weight)
+        return self._job.loss(self.network, batch, self._bfloat16)
 
     def _average(self) -> None:
         keep = min(AVERAGING, self.step_done / (self.step_done + 9.0))
         with torch.no_grad():
             for key, value in self.network.state_dict().items():
-                self.average[key].lerp_(value, 1 - keep)
-
-
-def make_sampler(patches: PatchSet, config: TrainConfig, seed: int) -> PatchSampler:
-    """The patches of a config; pixels of unequal sides cannot be transposed."""
-    square = abs(patches.work_grid.pixel_size_nm[0] / patches.work_grid.pixel_size_nm[1] - 1) < 0.02
-    augment = config.augment if square or config.augment == "none" else "flips"
-    return PatchSampler(patches, size=config.patch, crop=CROP_PX, augment=augment, seed=seed)
+                if value.is_floating_point():
+                    self.average[key].lerp_(value, 1 - keep)
+                else:  # a counter of batch normalisation
+                    self.average[key].copy_(value)
 
 
 def rate(step: int, steps: int) -> float:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from finescan.errors import InputError, TrainingStopped
-from finescan.models import MODELS, Model, build, complete_arguments
+from finescan.errors import TrainingStopped
+from finescan.models import Model
 from finescan.patches import PatchSet
 from finescan.training.checkpoint import load_checkpoint, save_checkpoint
 from finescan.training.config import TrainConfig
-from finescan.training.contestants import fit_contestants, make_card
-from finescan.training.judging import StopSet
-from finescan.training.loop import Member, State
-from finescan.training.planning import Clock, Plan, device_of, make_plan
+from finescan.training.job import Clock, Job
+from finescan.training.loop import Member
+from finescan.training.pictures import PictureJob
+from finescan.training.planning import Plan, device_of, make_plan
 
 Progress = Callable[[float, float, str], None]
 
-JUDGEMENTS = 12  # looks at the stop set per member
 BEHIND_DB = 0.3  # a member this far behind the best one is left out of the ensemble
 
 
@@ -58,37 +53,29 @@ def train(
     TrainingStopped : the loss became NaN before there was anything worth keeping.
     """
     config = config or TrainConfig()
-    return _Training(patches, config, None if folder is None else Path(folder), progress, clock).run()
+    started = clock()
+    job = PictureJob(patches, config, device_of(config.device))
+    job.require_judge()
+    return Training(job, None if folder is None else Path(folder), progress, clock, started).run()
 
 
-class _Training:
-    """The state of :func:`train` between two steps."""
+class Training:
+    """The state of :func:`train` (or :func:`finescan.training.train_volume`) between two steps."""
 
-    def __init__(
-        self, patches: PatchSet, config: TrainConfig, folder: Path | None, progress: Progress | None, clock: Clock
-    ) -> None:
-        self._patches, self._config, self._folder = patches, config, folder
+    def __init__(self, job: Job, folder: Path | None, progress: Progress | None, clock: Clock, started: float) -> None:
+        self._job, self._config, self._folder = job, job.config, folder
         self._progress, self._clock = progress, clock
-        self._arguments = complete_arguments(config.architecture)
-        self._device = device_of(config)
-        self._fingerprint = _fingerprint(patches, config)
-        self._started = clock()
+        self._fingerprint = job.fingerprint()
+        self._started = started
         self._spent = 0.0  # seconds before a checkpoint was continued
         self._members: list[dict[str, Any]] = []
         self._notes: list[str] = []
-        contestants = fit_contestants(patches)
-        self._scores = {name: float(m.card.training["stop_psnr"]) for name, m in contestants.items()}
-        if not math.isfinite(self._scores["bicubic"]):
-            raise InputError(
-                "The stop area has no pixel that counts (all saturated or missing). Split with another seed."
-            )
-        self._stop = StopSet(patches, MODELS[config.architecture].halo(self._arguments), self._device)
 
     def run(self) -> Model:
         """All members, then the verdict."""
         saved = load_checkpoint(self._folder, self._fingerprint) if self._folder else None
         with torch.random.fork_rng(devices=[]), _threads() as set_threads:
-            plan = Plan(**saved["plan"]) if saved else make_plan(self._patches, self._config, self._clock)
+            plan = Plan(**saved["plan"]) if saved else make_plan(self._job, self._clock)
             set_threads(plan.threads)
             current = None
             if saved:
@@ -107,15 +94,7 @@ class _Training:
     def _next_member(self, plan: Plan, current: dict[str, Any] | None) -> bool:
         """Train one member to its end; False when training has to stop here."""
         index = len(self._members)
-        member = Member(
-            self._patches,
-            self._config,
-            self._arguments,
-            index=index,
-            steps=plan.steps,
-            bfloat16=plan.bfloat16,
-            device=self._device,
-        )
+        member = Member(self._job, index=index, steps=plan.steps, bfloat16=plan.bfloat16)
         if current:
             member.load_state_dict(current)
         healthy = True
@@ -134,10 +113,10 @@ class _Training:
         return True
 
     def _after_step(self, plan: Plan, member: Member) -> None:
-        every = max(10, -(-plan.steps // JUDGEMENTS))
+        every = max(10, -(-plan.steps // self._job.looks))
         if member.step_done % every == 0 or member.step_done == plan.steps:
-            network = member.averaged_network(self._arguments)
-            member.judged(self._stop.psnr(network), self._scores["bicubic"], self._seconds())
+            psnr = self._job.psnr([member.averaged_network()])
+            member.judged(psnr, self._job.scores[self._job.baseline], self._seconds())
         if self._folder and self._clock() - self._last_saved >= self._config.checkpoint_seconds:
             self._save(plan, member)
         if self._progress:
@@ -148,8 +127,10 @@ class _Training:
         text = f"network {member.index + 1} of {plan.members}"
         if not member.history:
             return text
-        gain = member.history[-1]["stop_psnr"] - self._scores["bicubic"]
-        return f"{text}: {gain:+.2f} dB against bicubic"
+        baseline = self._job.baseline
+        gain = member.history[-1]["stop_psnr"] - self._job.scores[baseline]
+        against = "interpolation" if baseline == "interpolated" else baseline
+        return f"{text}: {gain:+.2f} dB against {against}"
 
     def _not_finite(self, member: Member) -> None:
         """Go on with what there is after a NaN, or stop."""
@@ -184,10 +165,10 @@ class _Training:
     def _model(self, plan: Plan) -> Model:
         best = max(m["psnr"] for m in self._members)
         kept = [m for m in self._members if m["psnr"] >= best - BEHIND_DB]
-        networks = [self._network(m["state"]) for m in kept]
-        name = self._config.architecture
-        scores = {**self._scores, name: self._stop.psnr(networks)}
-        rivals = {k: scores[k] for k in ("bicubic", "ridge", name)}
+        networks = [self._job.network(m["state"]).eval() for m in kept]
+        name, baseline = self._config.architecture, self._job.baseline
+        scores = {**self._job.scores, name: self._job.psnr(networks)}
+        rivals = {k: scores[k] for k in (baseline, "ridge", name) if k in scores}
         chosen = max(rivals, key=lambda k: rivals[k])
         if chosen != name:
             self._notes.append(
@@ -197,29 +178,18 @@ class _Training:
         facts = {
             "config": self._config.model_dump(),
             "plan": plan.to_dict(),
-            "device": str(self._device),
+            "device": str(self._job.device),
             "members": len(kept),
             "members_trained": len(self._members),
             "steps": [m["steps"] for m in self._members],
             "seconds": self._seconds(),
             "stop_psnr": scores,
-            "gain_db": scores[name] - scores["bicubic"],
+            "gain_db": scores[name] - scores[baseline],
             "chosen": chosen,
             "history": [entry for m in self._members for entry in m["history"]],
-            "notes": [*self._patches.notes, *self._notes],
+            "notes": [*self._job.notes, *self._notes],
         }
-        card = make_card(self._patches, name, self._arguments, facts)
-        return Model(networks, card).to("cpu")
-
-    def _network(self, state: State) -> nn.Module:
-        network = build(self._config.architecture, self._patches.factor, self._arguments)
-        network.load_state_dict(state)
-        return network.to(self._device).eval()
-
-
-def _fingerprint(patches: PatchSet, config: TrainConfig) -> str:
-    settings = config.model_dump(exclude={"checkpoint_seconds"})
-    return hashlib.sha256((json.dumps(settings, sort_keys=True) + patches.fingerprint()).encode()).hexdigest()
+        return Model(networks, self._job.card(facts)).to("cpu")
 
 
 @contextmanager

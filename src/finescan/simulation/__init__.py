@@ -1,22 +1,94 @@
-"""Samples with a known answer, and the instrument that looks at them."""
+"""Samples with a known answer, and the instrument that looks at them.
+
+Pictures are ready at once; what concerns volumes is loaded on first use, because it compiles its inner loops.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from finescan.simulation.lattice import lattice
 from finescan.simulation.micrograph import Specimen, first_detector, grow, polycrystal, second_detector
 from finescan.simulation.recipes import RECIPES, Recipe, Simulated, simulate
 from finescan.simulation.scanner import Scanner, random_warp, scan
 
+if TYPE_CHECKING:
+    from finescan.simulation.foam import Sizes, gap_filling, grow_foam, sequential
+    from finescan.simulation.foam_scans import (
+        Foam,
+        FoamPair,
+        plan_foam,
+        realisations,
+        record_foam,
+        simulate_foam,
+        true_foam,
+    )
+    from finescan.simulation.spheres import Spheres, voxelise
+    from finescan.simulation.tomography import ConeBeam, Exposure, expose, project, reconstruct
+    from finescan.simulation.volumes import (
+        SAMPLES,
+        Placement,
+        VolumePair,
+        blur_growing,
+        degrade_volume,
+        simulate_volume_pair,
+    )
+
+_VOLUMES = {
+    **dict.fromkeys(("Sizes", "gap_filling", "grow_foam", "sequential"), "foam"),
+    **dict.fromkeys(
+        ("Foam", "FoamPair", "plan_foam", "realisations", "record_foam", "simulate_foam", "true_foam"), "foam_scans"
+    ),
+    **dict.fromkeys(("Spheres", "voxelise"), "spheres"),
+    **dict.fromkeys(("ConeBeam", "Exposure", "expose", "project", "reconstruct"), "tomography"),
+    **dict.fromkeys(
+        ("SAMPLES", "Placement", "VolumePair", "blur_growing", "degrade_volume", "simulate_volume_pair"), "volumes"
+    ),
+}
+
 __all__ = [
     "RECIPES",
+    "SAMPLES",
+    "ConeBeam",
+    "Exposure",
+    "Foam",
+    "FoamPair",
+    "Placement",
     "Recipe",
     "Scanner",
     "Simulated",
+    "Sizes",
     "Specimen",
+    "Spheres",
+    "VolumePair",
+    "blur_growing",
+    "degrade_volume",
+    "expose",
     "first_detector",
+    "gap_filling",
     "grow",
+    "grow_foam",
     "lattice",
+    "plan_foam",
     "polycrystal",
+    "project",
     "random_warp",
+    "realisations",
+    "reconstruct",
+    "record_foam",
     "scan",
     "second_detector",
+    "sequential",
     "simulate",
+    "simulate_foam",
+    "simulate_volume_pair",
+    "true_foam",
+    "voxelise",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VOLUMES:
+        raise AttributeError(f"finescan.simulation has no {name!r}; it has {', '.join(__all__)}.")
+    return getattr(import_module(f"{__name__}.{_VOLUMES[name]}"), name)

@@ -32,6 +32,7 @@ from finescan.trust.report import Block, Gain, Score, TrustReport
 from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlation
 
 if TYPE_CHECKING:
+    from finescan.trust.gaussian_fit import BlurFit, blur_fit
     from finescan.trust.volume_metrics import (
         VOLUME_METRICS,
         SimilarityMaps,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
 
 _LATER = {
+    **dict.fromkeys(("BlurFit", "blur_fit"), "gaussian_fit"),
     **dict.fromkeys(
         ("VOLUME_METRICS", "SimilarityMaps", "VolumeScores", "ms_ssim_maps", "ssim_map", "volume_scores"),
         "volume_metrics",
@@ -52,6 +54,7 @@ __all__ = [
     "METRICS",
     "VOLUME_METRICS",
     "Block",
+    "BlurFit",
     "Consistency",
     "Gain",
     "GreyDistance",
@@ -61,6 +64,7 @@ __all__ = [
     "SimilarityMaps",
     "TrustReport",
     "VolumeScores",
+    "blur_fit",
     "calibrate",
     "consistency_bands",
     "consistency_map",

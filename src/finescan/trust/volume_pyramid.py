@@ -100,9 +100,9 @@ class Scale:
         order = np.array([mirrored(z + k, depth) % WINDOW for k in range(-RADIUS, RADIUS + 1)])
         ssim, structure = np.empty((rows, columns), np.float32), np.empty((rows, columns), np.float32)
         sums = np.empty((rows, _SETS))
-        moments_along_z(*self._ring, order, self._taps, self._moments)
-        weight = self._ring[2, z % WINDOW]
-        similarity(self._moments, weight, self._taps, self.c1, self.c2, ssim, structure, sums)
+        x, y, w = self._ring
+        moments_along_z(x, y, w, order, self._taps, self._moments)
+        similarity(self._moments, w[z % WINDOW], self._taps, self.c1, self.c2, ssim, structure, sums)
         if RADIUS <= z < depth - RADIUS:
             self.totals += sums.sum(axis=0)
         if self.on_ssim is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from finescan.errors import InputError
 from finescan.simulation.spheres import Spheres, empty_cells, enter, hit
@@ -33,7 +34,7 @@ class Sizes:
     ----------
     median_nm : median diameter before cutting.
     log_sd : standard deviation of the natural logarithm, above 0.
-    smallest_nm, largest_nm : diameters outside are drawn again.
+    smallest_nm, largest_nm : limits of the diameters.
     """
 
     median_nm: float
@@ -49,24 +50,26 @@ class Sizes:
 
     @classmethod
     def usual(cls, size: int, voxel_nm: float) -> Sizes:
-        """Diameters of 5 to 110 voxels (at 512, less in smaller volumes), median 20."""
-        return cls(20.0 * voxel_nm, 0.6, 5.0 * voxel_nm, max(24.0, LARGEST * size) * voxel_nm)
+        """Diameters of 5 to 110 voxels (at 512, less in smaller volumes), median 20 before cutting."""
+        largest = max(LARGEST * size, min(24.0, 0.35 * size))
+        return cls(min(20.0, 0.9 * largest) * voxel_nm, 0.6, min(5.0, 0.5 * largest) * voxel_nm, largest * voxel_nm)
+
+    def _limits(self) -> tuple[float, float]:
+        low, high = (np.log(d / self.median_nm) / self.log_sd for d in (self.smallest_nm, self.largest_nm))
+        return float(low), float(high)
 
     def mean_volume_nm3(self) -> float:
-        """Mean volume of a pore, by the quantiles of the cut distribution."""
-        low, high = (np.log(d / self.median_nm) / self.log_sd for d in (self.smallest_nm, self.largest_nm))
-        z = np.linspace(low, high, 4001)
+        """Mean volume of a pore of the cut distribution."""
+        z = np.linspace(*self._limits(), 4001)
         weight = np.exp(-(z**2) / 2)
         diameter = self.median_nm * np.exp(self.log_sd * z)
         return float(np.pi / 6 * np.sum(weight * diameter**3) / np.sum(weight))
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """``count`` diameters, nm."""
-        out = np.empty(0)
-        while len(out) < count:
-            d = self.median_nm * np.exp(self.log_sd * rng.standard_normal(2 * count + 16))
-            out = np.append(out, d[(d >= self.smallest_nm) & (d <= self.largest_nm)])
-        return out[:count]
+        """``count`` diameters, nm: one from each of as many equally likely classes, so that any two draws are alike."""
+        low, high = special.ndtr(self._limits())
+        z = special.ndtri(low + (high - low) * (np.arange(count) + rng.random(count)) / count)
+        return np.asarray(self.median_nm * np.exp(self.log_sd * z))
 
 
 def grow_foam(

@@ -14,7 +14,7 @@ import numpy as np
 
 from finescan.errors import InputError
 from finescan.simulation.beams import REACH
-from finescan.simulation.foam import grow_foam
+from finescan.simulation.foam import Sizes, grow_foam
 from finescan.simulation.spheres import Spheres, voxelise
 from finescan.simulation.tomography import Array, ConeBeam, Exposure, attenuation_for, expose, project, reconstruct
 from finescan.values import Acquisition, Circle, Grid, Image
@@ -106,6 +106,7 @@ def plan_foam(
     photons: float = PHOTONS,
     mode: str = "sequential",
     count: int | None = None,
+    sizes: Sizes | None = None,
     window: str = "ramp",
 ) -> Foam:
     """A foam, and a tomograph whose field it fills.
@@ -117,12 +118,12 @@ def plan_foam(
     views : over 360 degrees; None = as many as voxels across.
     voxel_nm : edge of a voxel.
     photons : per detector pixel without a sample; inf = no noise.
-    mode, count : see :func:`finescan.simulation.foam.grow_foam`.
+    mode, count, sizes : see :func:`finescan.simulation.foam.grow_foam`.
     window : of the ramp filter.
     """
     shape = (size,) * 3 if isinstance(size, int) else tuple(size)
     grid = Grid.of(shape, voxel_nm)
-    spheres = grow_foam(grid, mode=mode, count=count, overhang_nm=OVERHANG * grid.extent_nm[0], seed=seed)
+    spheres = grow_foam(grid, mode=mode, count=count, sizes=sizes, overhang_nm=OVERHANG * grid.extent_nm[0], seed=seed)
     geometry = ConeBeam.around(grid, views=views, margin_px=MARGIN_PX)
     return Foam(spheres, grid, geometry, photons, attenuation_for(spheres, geometry, TRANSMISSION), window, seed)
 

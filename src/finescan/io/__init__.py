@@ -3,6 +3,9 @@
 from finescan.io.fingerprint import fingerprint
 from finescan.io.inspection import describe, problems, require_pair
 from finescan.io.reading import READERS, read
+from finescan.io.volumes.raw import RawLayout
+from finescan.io.volumes.reading import VOLUME_READERS, looks_like_volume, read_volume
+from finescan.io.volumes.writing import VOLUME_WRITERS
 from finescan.io.writing import (
     WRITERS,
     create_ome_zarr,
@@ -13,14 +16,19 @@ from finescan.io.writing import (
 
 __all__ = [
     "READERS",
+    "VOLUME_READERS",
+    "VOLUME_WRITERS",
     "WRITERS",
+    "RawLayout",
     "create_ome_zarr",
     "describe",
     "fingerprint",
     "finish_ome_zarr",
+    "looks_like_volume",
     "open_ome_zarr",
     "problems",
     "read",
+    "read_volume",
     "require_pair",
     "write",
 ]

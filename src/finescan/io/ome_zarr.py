@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,49 @@ _KEY = "finescan"
 
 
 # ---------------------------------------------------------------------------------------------- reading
+@dataclass(frozen=True)
+class Scaled:
+    """Level 0 of a store and what its metadata say.
+
+    Parameters
+    ----------
+    array : zarr array (lazy).
+    letters : one of TCZYX per axis.
+    scale, shift : step and position of the first pixel per axis, in the unit of the axis.
+    units : unit per axis as written, "" where there is none.
+    channels : names along C.
+    own : what finescan wrote.
+    """
+
+    array: Any
+    letters: str
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+    units: tuple[str, ...]
+    channels: tuple[str, ...]
+    own: Mapping[str, Any]
+
+    def unit_nm(self, axis: str) -> float | None:
+        """Length of the unit of an axis."""
+        return unit_nm(self.units[self.letters.index(axis)])
+
+    @property
+    def acquisition(self) -> Acquisition:
+        """What finescan wrote about the instrument."""
+        return Acquisition.from_dict(self.own["acquisition"]) if "acquisition" in self.own else Acquisition()
+
+
 def read_ome_zarr(path: Path) -> Contents:
     """Level 0 of the first multiscale image, as a zarr array (lazy)."""
+    found = read_scaled(path)
+    picture = Picture(
+        lambda: found.array, found.array.shape, found.letters, path.name, _facts(found), channels=found.channels
+    )
+    return Contents((picture,))
+
+
+def read_scaled(path: Path) -> Scaled:
+    """Level 0 of the first multiscale image with its scales; an error when the store is unfinished."""
     import zarr
 
     group: Any = zarr.open(str(path), mode="r")
@@ -52,26 +94,29 @@ def read_ome_zarr(path: Path) -> Contents:
     axes = [a if isinstance(a, dict) else {"name": a} for a in scales["axes"]]
     letters = "".join(str(a["name"]).upper() for a in axes)
     letters = "".join(a if a in "TCZYX" else "T" for a in letters)
-    facts = _facts(scales, axes, letters, own)
+    scale, shift = _transform(scales, len(axes))
     names = tuple(str(c.get("label", "")) for c in attributes.get("omero", {}).get("channels", []))
-    return Contents((Picture(lambda: array, array.shape, letters, path.name, facts, names),))
+    return Scaled(array, letters, scale, shift, tuple(str(a.get("unit") or "") for a in axes), names, own)
 
 
-def _facts(scales: Mapping[str, Any], axes: list[dict[str, Any]], letters: str, own: Mapping[str, Any]) -> Facts:
-    scale, shift = np.ones(len(axes)), np.zeros(len(axes))
+def _transform(scales: Mapping[str, Any], count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    scale, shift = np.ones(count), np.zeros(count)
     for step in [*scales["datasets"][0].get("coordinateTransformations", []), *scales.get(_GLOBAL, [])]:
         if step["type"] == "scale":
             factor = np.asarray(step["scale"], float)
             scale, shift = scale * factor, shift * factor
         elif step["type"] == "translation":
             shift = shift + np.asarray(step["translation"], float)
-    units = [unit_nm(str(axes[letters.index(a)].get("unit", ""))) for a in "YX"]
-    acquisition = Acquisition.from_dict(own["acquisition"]) if "acquisition" in own else Acquisition()
-    if units[0] is None or units[1] is None:
-        return Facts(acquisition, doubt="Its axes have no unit of length.")
-    y, x = letters.index("Y"), letters.index("X")
-    size = (float(scale[y] * units[0]), float(scale[x] * units[1]))
-    return Facts(acquisition, size, (float(shift[y] * units[0]), float(shift[x] * units[1])))
+    return tuple(scale.tolist()), tuple(shift.tolist())
+
+
+def _facts(found: Scaled) -> Facts:
+    nm_y, nm_x = found.unit_nm("Y"), found.unit_nm("X")
+    if nm_y is None or nm_x is None:
+        return Facts(found.acquisition, doubt="Its axes have no unit of length.")
+    y, x = found.letters.index("Y"), found.letters.index("X")
+    size = (found.scale[y] * nm_y, found.scale[x] * nm_x)
+    return Facts(found.acquisition, size, (found.shift[y] * nm_y, found.shift[x] * nm_x))
 
 
 _GLOBAL = "coordinateTransformations"

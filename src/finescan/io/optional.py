@@ -28,7 +28,8 @@ ROSETTA = {
 }
 
 
-def _needed(module: str, path: Path, extra: str) -> Any:
+def needed(module: str, path: Path, extra: str) -> Any:
+    """A module of an optional package; an error that says what to install when it is not there."""
     try:
         return import_module(module)
     except ImportError as e:
@@ -41,7 +42,7 @@ def _needed(module: str, path: Path, extra: str) -> Any:
 # ---------------------------------------------------------------------------------------------- Zeiss CZI
 def read_czi(path: Path) -> Contents:
     """Zeiss CZI: the whole picture, scaling in metres from its XML."""
-    czifile = _needed("czifile", path, "czi")
+    czifile = needed("czifile", path, "czi")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         file = czifile.CziFile(str(path))
@@ -87,7 +88,7 @@ def _czi_facts(text: str) -> Facts:
 # ---------------------------------------------------------------------------------------------- RosettaSciIO
 def read_rosetta(path: Path) -> Contents:
     """DigitalMicrograph, TIA, EMD and JEOL Analysis Station through RosettaSciIO."""
-    plugin = _needed("rsciio." + ROSETTA[path.suffix.lower()], path, "readers")
+    plugin = needed("rsciio." + ROSETTA[path.suffix.lower()], path, "readers")
     logging.getLogger("rsciio").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

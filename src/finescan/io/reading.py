@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from finescan.errors import FinescanError, InputError, MissingPixelSize, UnreadableFile
+from finescan.errors import FinescanError, InputError, UnreadableFile
 from finescan.io.facts import Contents, Facts
 from finescan.io.ome_zarr import read_ome_zarr
 from finescan.io.optional import read_czi, read_rosetta
 from finescan.io.pixels import require_usable
 from finescan.io.plain import read_npy, read_png
 from finescan.io.selection import choose
+from finescan.io.sizes import settled
 from finescan.io.spm import read_nid, read_sxm
 from finescan.io.tiff import read_gzipped_tiff, read_tiff
 from finescan.values import Grid, Image
-from finescan.values.grid import ABSURD_ABOVE_NM, ABSURD_BELOW_NM
 
 #: End of the file name (lower case) -> reader(path) giving all pictures of the file. Longest end first.
 READERS: dict[str, Callable[[Path], Contents]] = {
@@ -98,7 +97,14 @@ def read(
             f"{path.name} could not be read ({type(e).__name__}: {str(e).strip() or 'no details'}). It is truncated, "
             "damaged or of an unknown kind; copy it again or export it as TIFF."
         ) from e
-    size, source, origin = _pixel_size(facts, pixel_size_nm, path.name)
+    size, source, origin = settled(
+        facts.pixel_size_nm,
+        pixel_size_nm,
+        path.name,
+        origin=facts.origin_nm,
+        doubt=facts.doubt,
+        source=facts.acquisition.pixel_size_from,
+    )
     cut = facts.acquisition.databar_rows + rows
     acquisition = replace(facts.acquisition, databar_rows=cut, pixel_size_from=source)
     grid = Grid("YX", tuple(int(n) for n in data.shape), size, origin)
@@ -135,28 +141,3 @@ def _databar_rows(facts: Facts, databar: int | None, shape: tuple[int, ...], nam
             "keep everything."
         )
     return databar
-
-
-def _pixel_size(
-    facts: Facts, given: float | Sequence[float] | None, name: str
-) -> tuple[tuple[float, float], str, tuple[float, float]]:
-    """Pixel size, where it comes from, and the origin (which keeps its place in pixels when the user overrides)."""
-    advice = "Pass pixel_size_nm=(…), or --pixel-size on the command line."
-    if given is not None:
-        values: Any = (given, given) if isinstance(given, (int, float)) else tuple(given)
-        source = "user"
-    elif facts.pixel_size_nm is not None:
-        values, source = facts.pixel_size_nm, facts.acquisition.pixel_size_from or "header"
-    else:
-        raise MissingPixelSize(" ".join(x for x in (f"{name} has no pixel size.", facts.doubt, advice) if x))
-    if len(values) != 2 or not all(ABSURD_BELOW_NM <= float(v) <= ABSURD_ABOVE_NM for v in values):
-        shown = " x ".join(f"{float(v):g}" for v in values)
-        whose = "The pixel size passed for" if source == "user" else "The pixel size in"
-        raise MissingPixelSize(
-            f"{whose} {name} is {shown} nm, but {ABSURD_BELOW_NM:g} to {ABSURD_ABOVE_NM:g} nm is possible. {advice}"
-        )
-    y, x = (float(v) for v in values)
-    oy, ox = facts.origin_nm or (0.0, 0.0)
-    if source == "user" and facts.origin_nm and facts.pixel_size_nm:
-        oy, ox = oy * y / facts.pixel_size_nm[0], ox * x / facts.pixel_size_nm[1]
-    return (y, x), source, (oy, ox)

@@ -12,6 +12,8 @@ from finescan.errors import InputError
 from finescan.io.facts import Contents, Facts, Picture
 from finescan.io.pixels import bands
 
+_VOLUME = " If they are the slices of one volume, read it with read_volume (--volume on the command line)."
+_VOLUME_FROM = 5
 _COLOURS = ("red", "green", "blue", "alpha")
 
 
@@ -31,12 +33,12 @@ def choose(contents: Contents, name: str, *, channel: int | str | None, frame: i
     pictures = contents.pictures
     asked: int | str | None = channel if contents.by == "channel" else frame
     if len(pictures) > 1:
-        picture = pictures[_index(asked, [p.label for p in pictures], contents.by, name)]
+        picture = pictures[chosen_index(asked, [p.label for p in pictures], contents.by, name)]
         channel, frame = (None, frame) if contents.by == "channel" else (channel, None)
     else:
         picture = pictures[0]
         if contents.by == "channel" and channel is not None:
-            _index(channel, [picture.label], "channel", name)
+            chosen_index(channel, [picture.label], "channel", name)
             channel = None
     data = picture.load()
     data, axes = _without_singles(data, picture.axes)
@@ -62,11 +64,12 @@ def _without_singles(data: Any, axes: str) -> tuple[Any, str]:
     return data[index], "".join(a for a, k in zip(axes, keep, strict=True) if k)
 
 
-def _index(asked: int | str | None, labels: list[str], argument: str, name: str) -> int:
+def chosen_index(asked: int | str | None, labels: list[str], argument: str, name: str, hint: str = "") -> int:
+    """Which of several an argument means, as a number; an error that lists what there is when it means none."""
     listed = "; ".join(f"{i}: {label or 'no name'}" for i, label in enumerate(labels))
     if asked is None:
         raise InputError(
-            f"{name} holds {len(labels)} pictures and none was chosen. Pass {argument}=… with one of: {listed}."
+            f"{name} holds {len(labels)} pictures and none was chosen. Pass {argument}=… with one of: {listed}." + hint
         )
     if isinstance(asked, str) and asked in labels:
         return labels.index(asked)
@@ -80,7 +83,7 @@ def _one_grey(data: Any, axes: str, name: str, channel: int | str | None) -> tup
     """Colour samples to one grey channel, if they are equal or one is asked for. Alpha is left out."""
     samples = data.shape[-1] - (data.shape[-1] in (2, 4))
     if channel is not None:
-        index = _index(channel, list(_COLOURS[: data.shape[-1]]), "channel", name)
+        index = chosen_index(channel, list(_COLOURS[: data.shape[-1]]), "channel", name)
         return data[..., index], axes[:-1]
     apart = max(_channels_apart(band[..., :samples]) for _, band in bands(data))
     if apart > 0:
@@ -108,11 +111,12 @@ def _select(data: Any, axes: str, picture: Picture, name: str, channel: int | st
         labels = list(picture.channels) if axis == "C" and len(picture.channels) == count else []
         if not labels:
             labels = [{"C": "channel", "Z": "slice"}.get(axis, "frame")] * count
+        hint = _VOLUME if axis != "C" and count >= _VOLUME_FROM else ""
         if asked is None and count > 8:
             raise InputError(
-                f"{name} holds {count} {labels[0]}s and none was chosen. Pass {argument}=… (0 to {count - 1})."
+                f"{name} holds {count} {labels[0]}s and none was chosen. Pass {argument}=… (0 to {count - 1})." + hint
             )
-        data = data[(slice(None),) * at + (_index(asked, labels, argument, name),)]
+        data = data[(slice(None),) * at + (chosen_index(asked, labels, argument, name, hint),)]
         axes = axes.replace(axis, "", 1)
         if axis == "C":
             channel = None

@@ -14,7 +14,7 @@ import numpy as np
 
 from finescan.errors import UnreadableFile
 from finescan.io.databar import painted_bar
-from finescan.io.facts import Contents, Picture
+from finescan.io.facts import Contents, Facts, Picture
 from finescan.io.vendor import TEXT_TAGS, Tags, facts_of
 
 #: Larger pictures stay on disk: mapped when contiguous, else decoded tile by tile through a zarr view.
@@ -27,9 +27,7 @@ _TYPE_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 
 
 def read_tiff(path: Path) -> Contents:
     """All pictures of a TIFF file (one per tifffile series), thumbnails and reduced copies left out."""
-    import tifffile
-
-    return _contents(tifffile.TiffFile(path), path, path.stat().st_size)
+    return Contents(tuple(_picture(s, path) for s in open_series(path)), by="frame")
 
 
 def read_gzipped_tiff(path: Path) -> Contents:
@@ -37,21 +35,27 @@ def read_gzipped_tiff(path: Path) -> Contents:
     import tifffile
 
     plain = gzip.decompress(path.read_bytes())
-    return _contents(tifffile.TiffFile(io.BytesIO(plain)), path, len(plain))
+    series = _whole_series(tifffile.TiffFile(io.BytesIO(plain)), path, len(plain))
+    return Contents(tuple(_picture(s, path) for s in series), by="frame")
 
 
-def _contents(file: Any, path: Path, size: int) -> Contents:
+def open_series(path: Path) -> list[Any]:
+    """The tifffile series of a file that is known to be whole, thumbnails and reduced copies left out."""
+    import tifffile
+
+    return _whole_series(tifffile.TiffFile(path), path, path.stat().st_size)
+
+
+def _whole_series(file: Any, path: Path, size: int) -> list[Any]:
     if not len(file.pages):
         raise UnreadableFile(f"{path.name} holds no picture: it is truncated or damaged. Copy it again.")
     _require_whole_chain(file, path, size)
     series = [s for s in file.series if not _is_reduced(s)] or list(file.series)
     if any(33560 in s.keyframe.tags for s in series):  # Olympus puts a coloured preview first
         series = [s for s in series if 33560 in s.keyframe.tags]
-    pictures = []
     for s in series:
         _require_whole_data(s, path, size)
-        pictures.append(_picture(s, path))
-    return Contents(tuple(pictures), by="frame")
+    return series
 
 
 def _is_reduced(series: Any) -> bool:
@@ -59,9 +63,16 @@ def _is_reduced(series: Any) -> bool:
 
 
 def _picture(series: Any, path: Path) -> Picture:
-    page = series.keyframe
     axes = "".join(a if a in "TCZYXS" else "T" for a in series.axes)
     shape = tuple(int(n) for n in series.shape)
+    page = series.keyframe
+    label = series.name or " x ".join(str(n) for n in shape) + f" {series.dtype}"
+    names = channel_names(str(page.description or ""))
+    return Picture(lambda: _load(series, path), shape, axes, label, facts_of_page(page, path), names)
+
+
+def facts_of_page(page: Any, path: Path) -> Facts:
+    """What the tags of one page say, in whichever dialect."""
     _require_grey_palette(page, path)
 
     def bar_of() -> int:
@@ -69,13 +80,11 @@ def _picture(series: Any, path: Path) -> Picture:
 
     values = {tag.code: tag.value for tag in page.tags.values() if tag.code not in TEXT_TAGS}
     texts = {code: _tag_bytes(page, code) for code in TEXT_TAGS if code in page.tags}
-    tags = Tags(values, texts, (int(page.imagelength), int(page.imagewidth)), path, bar_of)
-    facts = facts_of(tags)
+    facts = facts_of(Tags(values, texts, (int(page.imagelength), int(page.imagewidth)), path, bar_of))
     if int(page.photometric) == _MIN_IS_WHITE:
         extra = {**facts.acquisition.extra, "photometric": "min-is-white"}
         facts = replace(facts, acquisition=replace(facts.acquisition, extra=extra))
-    label = series.name or " x ".join(str(n) for n in shape) + f" {series.dtype}"
-    return Picture(lambda: _load(series, path), shape, axes, label, facts, _channel_names(tags.description))
+    return facts
 
 
 def _load(series: Any, path: Path) -> Any:
@@ -102,7 +111,8 @@ def _tag_bytes(page: Any, code: int) -> bytes:
     return bytes(handle.read(tag.count))
 
 
-def _channel_names(description: str) -> tuple[str, ...]:
+def channel_names(description: str) -> tuple[str, ...]:
+    """Names of the channels in OME-XML."""
     return tuple(re.findall(r'<Channel[^>]*\bName="([^"]*)"', description))
 
 

@@ -29,7 +29,7 @@ from finescan.values import Image
 CLASSIC_BELOW = 1 << 31
 TILE = 512
 
-_OME_TYPES = {
+OME_TYPES = {
     "uint8": "uint8",
     "uint16": "uint16",
     "uint32": "uint32",
@@ -45,7 +45,7 @@ def write_tiff(path: Path, image: Image) -> None:
     """One 2D image; see the module for the two forms."""
     if image.grid.ndim != 2:
         raise InputError(f"A .tif holds one 2D image, but {image.name} has axes {image.grid.axes}. Write .ome.zarr.")
-    if image.dtype.newbyteorder("=").name not in _OME_TYPES:
+    if image.dtype.newbyteorder("=").name not in OME_TYPES:
         raise InputError(f"A .tif cannot hold {image.dtype} grey levels ({image.name}). Convert them to float32 first.")
     if image.grid.size * image.dtype.itemsize < CLASSIC_BELOW:
         _write_classic(path, image)
@@ -66,7 +66,7 @@ def _write_classic(path: Path, image: Image) -> None:
             description=imagej_description(image),
             metadata=None,
             software="finescan",
-            resolution=(_rational(1 / x), _rational(1 / y)),
+            resolution=(rational(1 / x), rational(1 / y)),
             resolutionunit="none",
             returnoffset=True,
         )
@@ -93,7 +93,7 @@ def _write_big(path: Path, image: Image) -> None:
             description=ome_description(image),
             metadata=None,
             software="finescan",
-            resolution=(_rational(1e7 / x), _rational(1e7 / y)),
+            resolution=(rational(1e7 / x), rational(1e7 / y)),
             resolutionunit="centimeter",
             maxworkers=2,
             buffersize=1 << 22,
@@ -119,7 +119,7 @@ def ome_description(image: Image) -> str:
     """Minimal OME-XML of one plane, with our facts as its description."""
     y, x = image.grid.pixel_size_nm
     rows, columns = image.grid.shape
-    kind = _OME_TYPES[image.dtype.newbyteorder("=").name]
+    kind = OME_TYPES[image.dtype.newbyteorder("=").name]
     xsd = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
@@ -133,7 +133,7 @@ def ome_description(image: Image) -> str:
     )
 
 
-def _rational(value: float) -> tuple[int, int]:
+def rational(value: float) -> tuple[int, int]:
     """Nearest fraction of two numbers below 2^31 (ImageJ reads them as signed)."""
     limit = (1 << 31) - 1
     inverse = value < 1

@@ -32,16 +32,25 @@ def own_dict(grid: Grid, acquisition: Acquisition) -> dict[str, Any]:
 
 def parse_own(text: str, shape: tuple[int, ...]) -> Facts | None:
     """Inverse of :func:`own_text`, found anywhere in a text on a line of its own; ``shape`` is the picture's."""
+    found = own_json(text)
+    return None if found is None else facts_from(found, text, shape)
+
+
+def own_json(text: str) -> dict[str, Any] | None:
+    """What :func:`own_text` put into a text, or None."""
     match = re.search(rf"^\s*{_OWN}(\{{.*\}})\s*$", text, re.MULTILINE)
-    return None if match is None else facts_from(json.loads(match[1]), text, shape)
+    return None if match is None else json.loads(match[1])
 
 
 def facts_from(d: dict[str, Any], header: str, shape: tuple[int, ...]) -> Facts:
-    """Inverse of :func:`own_dict`; no pixel size when the facts describe a picture of another shape."""
+    """Inverse of :func:`own_dict`; no pixel size when the facts describe a picture of another shape.
+
+    One slice of a volume has the pixel size of the volume.
+    """
     grid = Grid.from_dict(d["grid"])
     acquisition = Acquisition.from_dict({**d["acquisition"], "header": header})
     y, x = grid.pixel_size_nm[-2:]
-    if grid.shape != tuple(shape):
+    if grid.shape[-len(shape) :] != tuple(shape):
         doubt = f"finescan wrote it with {grid.shape} px, but it has {tuple(shape)} px now: it was resized or cropped."
         return Facts(acquisition, doubt=doubt)
     return Facts(acquisition, (y, x), (grid.origin_nm[-2], grid.origin_nm[-1]))
@@ -50,7 +59,7 @@ def facts_from(d: dict[str, Any], header: str, shape: tuple[int, ...]) -> Facts:
 def own(tags: Tags) -> Facts | None:
     """A TIFF written by finescan. Its data bar was cut before, so nothing is cut again."""
     if tags.description.startswith("<?xml"):
-        node = _ome_pixels(tags.description)
+        node = ome_pixels(tags.description)
         return None if node is None else parse_own(node[1], tags.shape)
     return parse_own(tags.description, tags.shape)
 
@@ -59,7 +68,7 @@ def own(tags: Tags) -> Facts | None:
 def ome_xml(tags: Tags) -> Facts | None:
     """OME-TIFF: PhysicalSizeY, PhysicalSizeX with their units (µm when not said, as OME defines)."""
     text = tags.description
-    found = _ome_pixels(text) if "<OME" in text[:2000] else None
+    found = ome_pixels(text) if "<OME" in text[:2000] else None
     if found is None:
         return None
     pixels = found[0]
@@ -72,8 +81,8 @@ def ome_xml(tags: Tags) -> Facts | None:
     return Facts(Acquisition(header=text), None if y is None or x is None else (y, x))
 
 
-def _ome_pixels(text: str) -> tuple[Any, str] | None:
-    """The first Pixels element and the Description of its Image."""
+def ome_pixels(text: str) -> tuple[Any, str] | None:
+    """Of OME-XML: the first Pixels element and the Description of its Image."""
     try:
         root = ElementTree.fromstring(text.strip("\0 \n").encode("utf-8"))
     except ElementTree.ParseError:

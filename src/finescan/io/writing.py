@@ -19,6 +19,7 @@ from finescan.io.pixels import write_bands
 from finescan.io.plain import png_with_text
 from finescan.io.tiff_out import write_tiff
 from finescan.io.vendor_general import own_dict, own_text
+from finescan.io.volumes.writing import VOLUME_WRITERS
 from finescan.values import Image
 
 __all__ = ["WRITERS", "create_ome_zarr", "finish_ome_zarr", "open_ome_zarr", "write"]
@@ -33,22 +34,36 @@ def write(path: str | Path, image: Image, *, overwrite: bool = False) -> Path:
     Parameters
     ----------
     path : ``.tif`` (Fiji reads pixel size and unit; tiled BigTIFF when large), ``.npy`` (plus ``.json``),
-        ``.png`` (8 and 16 bit only) or ``.ome.zarr``.
+        ``.png`` (8 and 16 bit only) or ``.ome.zarr``. For volumes ``.tif`` (one stack), ``.npy``, ``.raw`` (plus
+        ``.raw.json``), ``.h5``, ``.ome.zarr``, or a name without an ending: a folder of TIFF slices.
     overwrite : replace what is there.
 
     Raises
     ------
     InputError : the format cannot hold this image. OutputError : exists already, cannot be written, disk full.
     """
+    folder = str(path).endswith(("/", "\\"))
     path = Path(path)
-    writer = next((w for end, w in WRITERS.items() if path.name.lower().endswith(end)), None)
-    if writer is None:
-        raise OutputError(f"{path.name} must end in one of {', '.join(WRITERS)}.")
+    writer = _writer_for(path, image, folder)
     _require_free(path, overwrite)
     need = image.grid.size * image.dtype.itemsize
     with _errors_named(path, need), _replacing(path) as temporary:
         writer(temporary, image)
     return path
+
+
+def _writer_for(path: Path, image: Image, folder: bool) -> Callable[[Path, Image], None]:
+    """The row of the table for pictures or for volumes; a volume goes to a folder of slices when no ending is given."""
+    writers = WRITERS if image.grid.ndim == 2 else VOLUME_WRITERS
+    ending = next((end for end in writers if path.name.lower().endswith(end)), "")
+    if "/" in writers and (folder or not path.suffix):
+        ending = "/"
+    if not ending:
+        kind = "picture" if image.grid.ndim == 2 else "volume"
+        known = ", ".join(e for e in writers if e != "/")
+        more = ", or be a folder name without an ending (a folder of TIFF slices)" if "/" in writers else ""
+        raise OutputError(f"{path.name} must end in one of {known} to hold a {kind}{more}.")
+    return writers[ending]
 
 
 # ---------------------------------------------------------------------------------------------- formats
@@ -97,6 +112,8 @@ WRITERS: dict[str, Callable[[Path, Image], None]] = {
 # ---------------------------------------------------------------------------------------------- atomicity
 def _companions(path: Path) -> list[Path]:
     """The file and what is written beside it."""
+    if path.suffix == ".raw":
+        return [path, path.with_name(f"{path.name}.json")]
     return [path, path.with_suffix(".json")] if path.suffix == ".npy" else [path]
 
 
@@ -112,7 +129,7 @@ def _require_free(path: Path, overwrite: bool) -> None:
 def _replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that takes its place when the block ends well, and is removed otherwise."""
     ending = ".ome.zarr" if path.name.lower().endswith(".ome.zarr") else path.suffix
-    temporary = path.with_name(f".{path.name[: -len(ending)]}.{uuid.uuid4().hex[:8]}{ending}")
+    temporary = path.with_name(f".{path.name.removesuffix(ending)}.{uuid.uuid4().hex[:8]}{ending}")
     try:
         yield temporary
         # companions first: the file itself appears last

@@ -135,5 +135,6 @@ def _scale(channels: Array, weight: Array) -> float:
 
 
 def _centred(channels: Array, weight: Array) -> Array:
-    mean = np.sum(channels * weight, axis=tuple(range(1, channels.ndim)), keepdims=True) / max(float(weight.sum()), 1e-9)
+    axes = tuple(range(1, channels.ndim))
+    mean = np.sum(channels * weight, axis=axes, keepdims=True) / max(float(weight.sum()), 1e-9)
     return channels - mean

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finescan.registration.slabs import SLAB_PIXELS, Keep, averaged, limits, sample_of, within
+from finescan.registration.slabs import SLAB_PIXELS, Keep, averaged, limits_of, within
 from finescan.registration.working import usable
 from finescan.values import Grid, Image, Region
 
@@ -48,7 +48,9 @@ class Reduced:
         return replace(self, grey=np.flip(self.grey, axes), ok=None if self.ok is None else np.flip(self.ok, axes))
 
 
-def reduce(image: Image, pitch_nm: float, region: Region | None = None) -> Reduced:
+def reduce(
+    image: Image, pitch_nm: float, region: Region | None = None, levels: tuple[Any, ...] | None = None
+) -> Reduced:
     """Average over the largest whole blocks that are not larger than the pitch; a few rows in memory at a time.
 
     Parameters
@@ -56,12 +58,13 @@ def reduce(image: Image, pitch_nm: float, region: Region | None = None) -> Reduc
     image : to be read; lazily stored volumes stay on disk.
     pitch_nm : largest pitch of the result.
     region : the part that is read; None = all.
+    levels : limits of the detector, if they are known already (for volumes).
     """
     grid = image.grid if region is None else region.own_grid
     block = tuple(max(1, int(pitch_nm / p + 1e-6)) for p in grid.pixel_size_nm)
     box = tuple(slice(0, n) for n in grid.shape) if region is None else region.slices
     small = image.grid.ndim == 2 and image.grid.size <= SLAB_PIXELS
-    grey, ok = averaged(image.array() if small else image.data, box, block, _counted(image))
+    grey, ok = averaged(image.array() if small else image.data, box, block, _counted(image, levels))
     size = grid.pixel_size_nm
     reduced = Grid.of(grey.shape, [p * b for p, b in zip(size, block, strict=True)],
                       [e + p * b / 2 for e, p, b in zip(grid.edge_nm, size, block, strict=True)])  # fmt: skip
@@ -69,11 +72,11 @@ def reduce(image: Image, pitch_nm: float, region: Region | None = None) -> Reduc
     return Reduced(grey, None if ok.min() > 0.999 else ok, reduced, spread)
 
 
-def _counted(image: Image) -> Keep:
+def _counted(image: Image, levels: tuple[Any, ...] | None) -> Keep:
     """What of an image counts: finite, no limit of the detector, no data bar."""
     if image.grid.ndim == 3:
-        levels = limits(sample_of(image))
-        return lambda part, box: within(part, levels)
+        known = limits_of(image) if levels is None else levels
+        return lambda part, box: within(part, known)
     ends = _bar_limits(image)
     mask = usable(image.array()) if image.grid.size <= SLAB_PIXELS else None
 

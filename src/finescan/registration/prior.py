@@ -11,6 +11,7 @@ from finescan.values import Image, StagePose
 ION_COLUMN_DEG = {"Thermo Fisher": 52.0, "FEI": 52.0, "Zeiss": 54.0, "TESCAN": 55.0, "JEOL": 53.0}
 OTHER_ION_COLUMN_DEG = 52.0
 STAGE_SLACK = 0.15  # of the coarse field: play of the stage, beam shift, height difference
+VOXEL_SIZE_ERROR = 0.05  # half-range of each axis' length factor in volumes, whose voxel sizes are calibrated
 MAX_STRETCH = 1.12  # of the tilt factor: beyond it the incidence is too steep to be believed from a header
 
 
@@ -47,6 +48,20 @@ class Prior:
                 f"rotation, but {self.ratio_error} and {self.rotation_deg} came."
             )
 
+    def on(self, ndim: int) -> Prior:
+        """The same for volumes: half-ranges and factors of two axes are replaced by the defaults of three."""
+        if len(self.ratio_error) == len(self.ratio_centre) == ndim:
+            return self
+        plain = Prior()
+        if (self.ratio_error, self.ratio_centre) != (plain.ratio_error, plain.ratio_centre) or ndim != 3:
+            raise InputError(
+                f"A prior for {ndim} axes needs {ndim} numbers each in ratio_error and ratio_centre, but "
+                f"{self.ratio_error} and {self.ratio_centre} came."
+            )
+        if self.centre_nm is not None and len(self.centre_nm) != ndim:
+            raise InputError(f"The centre of a prior needs {ndim} numbers (z, y, x), but {self.centre_nm} came.")
+        return replace(self, ratio_error=(VOXEL_SIZE_ERROR,) * ndim, ratio_centre=(1.0,) * ndim)
+
     @property
     def anywhere(self) -> Prior:
         """The same geometry, no position."""
@@ -63,6 +78,9 @@ def prior_from_headers(lr: Image, hr: Image) -> Prior:
     difference of the scan rotations. Pre-tilted holders and other stage conventions break these rules, therefore
     :func:`finescan.registration.locate.locate` believes the prior only if the result inside it is convincing.
 
+    In volumes, stage x, y and z are taken as the position of the centre of the field of view along the axes x, y and
+    z of the volume; where an instrument counts otherwise, the whole volume is searched as well.
+
     Parameters
     ----------
     lr, hr : the scans, with what their files said in ``acquisition``.
@@ -72,8 +90,8 @@ def prior_from_headers(lr: Image, hr: Image) -> Prior:
     Prior; with nothing known in the files, the whole map at the default half-ranges.
     """
     a, b = lr.acquisition.stage, hr.acquisition.stage
-    if lr.grid.ndim != 2:
-        return Prior(ratio_error=(0.15,) * lr.grid.ndim, ratio_centre=(1.0,) * lr.grid.ndim)
+    if lr.grid.ndim == 3:
+        return _in_volume(lr, a, b)
     turn = _scan_rotation(hr) - _scan_rotation(lr)
     turn = (turn + 180.0) % 360.0 - 180.0
     prior = Prior(rotation_centre_deg=turn)
@@ -87,6 +105,22 @@ def prior_from_headers(lr: Image, hr: Image) -> Prior:
     if None in (a.x_nm, a.y_nm, b.x_nm, b.y_nm):
         return prior
     return _with_position(prior, lr, a, b, lr_incidence or 0.0)
+
+
+def _in_volume(lr: Image, a: StagePose | None, b: StagePose | None) -> Prior:
+    """The difference of the stage positions, if both are known in all three axes and lie inside the coarse volume."""
+    prior = Prior().on(3)
+    if a is None or b is None:
+        return prior
+    first, second = (a.z_nm, a.y_nm, a.x_nm), (b.z_nm, b.y_nm, b.x_nm)
+    if None in first or None in second:
+        return prior
+    moved = [float(v or 0.0) - float(u or 0.0) for u, v in zip(first, second, strict=True)]
+    extent = lr.grid.extent_nm
+    if any(abs(m) > 0.75 * x for m, x in zip(moved, extent, strict=True)):
+        return prior
+    centre = tuple(e + x / 2 + m for e, x, m in zip(lr.grid.edge_nm, extent, moved, strict=True))
+    return replace(prior, centre_nm=centre, radius_nm=STAGE_SLACK * max(extent))
 
 
 def _with_position(prior: Prior, lr: Image, a: StagePose, b: StagePose, incidence_deg: float) -> Prior:

@@ -50,16 +50,21 @@ def within(data: NDArray[np.generic], levels: Sequence[Any]) -> NDArray[np.bool_
 
 
 def sample_of(image: Image) -> NDArray[Any]:
-    """About a million voxels of a volume, from a few evenly spaced slices."""
+    """All of a picture, or a part of it if it is large; about a million voxels of a volume, from a few slices."""
+    if image.grid.ndim == 2:
+        return np.asarray(image.data[...] if image.grid.size < SLAB_PIXELS else image.data[::7, ::7])
     n = image.grid.shape[0]
     planes = sorted({int((k + 0.5) * n / SAMPLE_PLANES) for k in range(SAMPLE_PLANES)})
     thin = max(1, round((image.grid.size / n * len(planes) / SAMPLE_PIXELS) ** 0.5))
     return np.stack([np.asarray(image.data[k])[::thin, ::thin] for k in planes])
 
 
-def averaged(
-    data: Any, box: tuple[slice, ...], block: tuple[int, ...], keep: Keep
-) -> tuple[Array, Array]:
+def limits_of(image: Image) -> tuple[Any, ...]:
+    """:func:`limits` of an image; those of a volume are taken from a sample of it."""
+    return limits(sample_of(image) if image.grid.ndim == 3 else image.array())
+
+
+def averaged(data: Any, box: tuple[slice, ...], block: tuple[int, ...], keep: Keep) -> tuple[Array, Array]:
     """Means over whole blocks of a box, read slab by slab.
 
     Parameters

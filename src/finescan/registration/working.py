@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.registration.motion import Motion, axis_coordinates
-from finescan.registration.slabs import averaged, limits, sample_of, within
+from finescan.registration.slabs import averaged, limits, limits_of, within
 from finescan.values import Grid, Image
 
 Array = NDArray[Any]  # float64 throughout
@@ -81,11 +81,6 @@ def _standard(data: Array, ok: NDArray[np.bool_]) -> Array:
 def usable_part(lr: Image, box: tuple[slice, ...]) -> NDArray[np.bool_]:
     """Usable pixels of a box of the map (limits are a property of the whole image; a volume's come from a sample)."""
     return within(np.asarray(lr.data[box]), limits_of(lr))
-
-
-def limits_of(image: Image) -> tuple[Any, ...]:
-    """:func:`~finescan.registration.slabs.limits` of an image; those of a volume are taken from a sample of it."""
-    return limits(sample_of(image) if image.grid.ndim == 3 else image.array())
 
 
 def _reduced(hr: Image, block: tuple[int, ...]) -> tuple[Array, Array, Grid]:

@@ -217,7 +217,7 @@ class Model:
             came = "none" if position is None else f"shape {tuple(position.shape)}"
             raise InputError(
                 f"{self.card.architecture} was trained with the distance from the rotation axis as an input and needs "
-                f"position of shape {tuple(plane)}, but {came} came. Pass position=Circle.inscribed(volume).distance(…)."
+                f"position of shape {tuple(plane)}, but {came} came. Pass position=Circle.inscribed(…).distance(…)."
             )
         return torch.from_numpy(np.ascontiguousarray(position, np.float32))[None, None].to(self.device)
 

@@ -252,7 +252,9 @@ def _training_grey(
     patches: VolumePatchSet,
 ) -> tuple[GreyStatistics, GreyStatistics, tuple[float, float, float], tuple[float, float]]:
     """Statistics of both volumes, the grey map and the range of averages over a sample of the training role."""
-    coarse, fine, x, y, noise, average = ([] for _ in range(6))  # type: ignore[var-annotated]
+    empty: list[list[NDArray[np.float32]]] = [[] for _ in range(5)]
+    coarse, fine, x, y, average = empty
+    noise: list[float] = []
     for piece, part, middle in _slabs(patches):
         mask = patches.counted(piece, "train", part)
         lr, hr = piece.lr[part], piece.hr[part]

@@ -72,18 +72,19 @@ def choose_boxes(
     lr : coarse grey levels, same shape.
     """
     step = tuple(max(1, n // _CANVAS) for n in usable.shape)
-    thin, grey = (a[tuple(slice(None, None, s) for s in step)] for a in (usable, lr))
+    every = tuple(slice(None, None, s) for s in step)
+    thin, grey = usable[every], lr[every]
     if not thin.any():
         raise InputError("No voxel of the overlap can be learned from. Check the registration and the field of view.")
     edges = np.quantile(grey[thin], np.linspace(0, 1, _GREY_BINS + 1)[1:-1])
     bins = np.searchsorted(edges, grey)
     guard = config.guard(usable.shape)
     gap = tuple(-(-guard // s) for s in step)
+    shares = (("test", config.test_share), ("stop", config.stop_share))
     rng = np.random.default_rng(config.seed)
     best, best_score = {}, np.inf  # type: dict[str, Box3], float
     for _ in range(_TRIES):
-        boxes = {name: _random_box(rng, thin.shape, share, config.kind)
-                 for name, share in (("test", config.test_share), ("stop", config.stop_share)) if share > 0}  # fmt: skip
+        boxes = {name: _random_box(rng, thin.shape, share, config.kind) for name, share in shares if share > 0}
         score = _score(boxes, thin, bins, gap, config)
         if score < best_score:
             best, best_score = boxes, score
@@ -106,7 +107,7 @@ def _random_box(rng: np.random.Generator, shape: Sequence[int], share: float, ki
         stretch = np.exp(rng.uniform(-0.7, 0.7, 3))
         stretch *= (share / np.prod(stretch)) ** (1 / 3)
         sides = [int(np.clip(round(s * n), 1, n)) for s, n in zip(stretch, shape, strict=True)]
-    first = [int(rng.choice([0, n - s, rng.integers(0, n - s + 1)])) for s, n in zip(sides, shape, strict=True)]
+    first = [(0, n - s, int(rng.integers(0, n - s + 1)))[rng.integers(3)] for s, n in zip(sides, shape, strict=True)]
     if kind == "slabs":
         first[0] = int(rng.choice([0, shape[0] - sides[0]]))
     z, y, x = first

@@ -82,3 +82,8 @@ class TrainConfig(BaseModel):
     def seconds(self) -> float:
         """The time budget in seconds."""
         return self.minutes * 60
+
+    @property
+    def timed(self) -> bool:
+        """Whether the number of steps comes from the time budget."""
+        return self.max_steps is None

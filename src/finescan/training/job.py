@@ -36,7 +36,7 @@ class Settings(Protocol):
     precision: str
     device: str
     checkpoint_seconds: float
-    max_steps: int | None
+    timed: bool
 
     def model_dump(self, *, exclude: set[str] | None = None) -> dict[str, Any]:
         """For JSON."""
@@ -45,13 +45,25 @@ class Settings(Protocol):
 class Job(Protocol):
     """What is trained on what, and who judges; everything else is the same for pictures and volumes."""
 
-    config: Any  # Settings
-    device: torch.device
     baseline: str  # the contestant that gains are measured from
-    batch: int
-    scores: Mapping[str, float]  # of the contestants on the stop role, dB
+    batch: int  # patches per step
     looks: int  # at the stop role, per member
-    notes: Sequence[str]
+
+    @property
+    def config(self) -> Any:
+        """A model of :class:`Settings`."""
+
+    @property
+    def device(self) -> torch.device:
+        """To train on."""
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Of the contestants on the stop role, dB."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about the data."""
 
     def network(self, state: State | None = None) -> nn.Module:
         """With fresh or the given weights, on the device, in the layout that is fastest."""

@@ -55,7 +55,7 @@ def make_plan(job: Job, clock: Clock) -> Plan:
     bfloat16 = _bfloat16(config, job.device)
     candidates = _thread_counts(config, job.device)
     threads, seconds = candidates[0], float("nan")
-    if config.max_steps is None:
+    if config.timed:
         threads, seconds = _fastest(candidates, job, bfloat16, clock)
     steps, members = job.divide(seconds)
     return Plan(steps, members, threads, bfloat16, seconds)

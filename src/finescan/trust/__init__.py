@@ -32,6 +32,7 @@ from finescan.trust.report import Block, Gain, Score, TrustReport
 from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlation
 
 if TYPE_CHECKING:
+    from finescan.trust.flicker import SliceFlicker, slice_flicker
     from finescan.trust.gaussian_fit import BlurFit, blur_fit
     from finescan.trust.volume_metrics import (
         VOLUME_METRICS,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     )
 
 _LATER = {
+    **dict.fromkeys(("SliceFlicker", "slice_flicker"), "flicker"),
     **dict.fromkeys(("BlurFit", "blur_fit"), "gaussian_fit"),
     **dict.fromkeys(
         ("VOLUME_METRICS", "SimilarityMaps", "VolumeScores", "ms_ssim_maps", "ssim_map", "volume_scores"),
@@ -62,6 +64,7 @@ __all__ = [
     "RingCurve",
     "Score",
     "SimilarityMaps",
+    "SliceFlicker",
     "TrustReport",
     "VolumeScores",
     "blur_fit",
@@ -84,6 +87,7 @@ __all__ = [
     "rmse",
     "saturated",
     "saturation_levels",
+    "slice_flicker",
     "ssim",
     "ssim_map",
     "training_range",

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from finescan.errors import InputError
 from finescan.io.pixels import BAND_PIXELS, bands
+from finescan.io.volumes.inspection import sample
 from finescan.values import Image
 
 MIN_RATIO, MAX_RATIO = 1.5, 16.0
+_EQUAL = 0.99  # voxel sizes this close are the same
 _SATURATED = 1e-3
 _SAMPLE_PIXELS = 1 << 24
 
@@ -20,14 +22,30 @@ _SAMPLE_PIXELS = 1 << 24
 def describe(image: Image) -> dict[str, Any]:
     """Facts about the grey levels (plain numbers, for JSON); of images above 16 Mpx, from evenly spread bands.
 
+    Of a volume, eight slices are looked at; where its field of view is round, only what lies inside counts.
+
     Returns
     -------
     dtype, bits_used (of the levels between lowest and highest, unused low bits taken off), levels (number of
     different ones), min, max, mean, std, nan_share, saturated_low and saturated_high (share of pixels at the lowest
     and highest level when suspiciously many, else 0), noise (standard deviation, grey levels), constant_rows, rows
-    and columns.
+    and columns. Of a volume also slices, constant_slices (of those looked at) and round_field (True or False).
     """
+    if image.grid.ndim == 3:
+        looked = sample(image)
+        more = {
+            "slices": image.grid.shape[0],
+            "constant_slices": looked.constant,
+            "round_field": looked.circular,
+            "constant_rows": 0,
+        }
+        return {**_levels(image, looked.values), "noise": noise_estimate(looked.middle), **more}
     data = _sample(image)
+    rows = int(np.count_nonzero((data == data[:, :1]).all(axis=1)))
+    return {**_levels(image, data), "noise": noise_estimate(data), "constant_rows": rows}
+
+
+def _levels(image: Image, data: NDArray[Any]) -> dict[str, Any]:
     finite = data[np.isfinite(data)] if data.dtype.kind == "f" else data.ravel()
     if finite.size == 0:
         raise InputError(f"{image.name} holds no data: every pixel is NaN. Choose another file.")
@@ -48,8 +66,6 @@ def describe(image: Image) -> dict[str, Any]:
         "nan_share": 1.0 - finite.size / data.size,
         "saturated_low": low,
         "saturated_high": high,
-        "noise": noise_estimate(data),
-        "constant_rows": int(np.count_nonzero((data == data[:, :1]).all(axis=1))),
     }
 
 
@@ -85,7 +101,8 @@ def require_pair(lr: Image, hr: Image) -> None:
 
     Raises
     ------
-    InputError : fine and coarse swapped, or a ratio of pixel sizes outside 1.5 to 16.
+    InputError : fine and coarse swapped, or a ratio of pixel sizes outside 1.5 to 16 (volumes: 1 to 16, since a
+        better scan may have the same voxels).
     """
     errors = _pair_errors(lr, hr)
     if errors:
@@ -98,17 +115,21 @@ def _pair_errors(lr: Image, hr: Image) -> list[str]:
         return [f"{lr.name} has axes {lr.grid.axes} but {hr.name} has {hr.grid.axes}. Pass two images of one kind."]
     ratio = lr.grid.sr_factor(hr.grid)
     mean = math.prod(ratio) ** (1 / len(ratio))
-    sizes = f"{lr.name} has pixels of {_size(lr)} nm and {hr.name} of {_size(hr)} nm"
-    if mean < 1:
+    volume = lr.grid.ndim == 3
+    least, slack = (1.0, _EQUAL) if volume else (MIN_RATIO, 1.0)
+    word = "voxel" if volume else "pixel"
+    advice = f"{word}_size_nm=(…) (--pixel-size)"
+    sizes = f"{lr.name} has {word}s of {_size(lr)} nm and {hr.name} of {_size(hr)} nm"
+    if mean < slack:
         return [
             f"The images seem to be swapped: {sizes}. The coarse one comes first, the fine one second; swap them, or "
-            "correct the pixel sizes with pixel_size_nm=(…) (--pixel-size)."
+            f"correct the {word} sizes with {advice}."
         ]
-    if min(ratio) < MIN_RATIO or max(ratio) > MAX_RATIO:
+    if min(ratio) < least * slack or max(ratio) > MAX_RATIO:
         shown = " and ".join(f"{r:.3g}" for r in sorted(set(ratio)))
         return [
-            f"The ratio of the pixel sizes must be {MIN_RATIO:g} to {MAX_RATIO:g}, but it is {shown}: {sizes}. Choose "
-            "another pair, or correct the pixel sizes with pixel_size_nm=(…) (--pixel-size)."
+            f"The ratio of the {word} sizes must be {least:g} to {MAX_RATIO:g}, but it is {shown}: {sizes}. Choose "
+            f"another pair, or correct the {word} sizes with {advice}."
         ]
     return []
 
@@ -119,13 +140,15 @@ def _size(image: Image) -> str:
 
 def _shape_doubts(lr: Image, hr: Image) -> list[str]:
     found = []
-    for image, least in ((lr, 64), (hr, 128)):
+    volume = lr.grid.ndim == 3
+    for image, least in ((lr, 32), (hr, 32)) if volume else ((lr, 64), (hr, 128)):
         if min(image.grid.shape) < least:
             shape = " x ".join(str(n) for n in image.grid.shape)
             found.append(f"{image.name} is small ({shape} px); at least {least} px per axis are advised.")
         y, x = image.grid.pixel_size_nm[-2:]
         if abs(y / x - 1) > 0.01:
             found.append(f"{image.name} has pixels that are not square ({_size(image)} nm); check that this is so.")
+    found += _volume_doubts(lr, hr) if volume else []
     if any(h > 1.05 * c for h, c in zip(hr.grid.extent_nm, lr.grid.extent_nm, strict=True)):
         found.append(f"The field of view of {hr.name} is larger than that of {lr.name}; it should lie inside.")
     ratio = lr.grid.sr_factor(hr.grid)
@@ -137,6 +160,24 @@ def _shape_doubts(lr: Image, hr: Image) -> list[str]:
         found.append(
             f"The stage was tilted to {tilts[0]:.1f}° for {lr.name} and to {tilts[1]:.1f}° for {hr.name}: one axis is "
             "foreshortened."
+        )
+    return found
+
+
+def _volume_doubts(lr: Image, hr: Image) -> list[str]:
+    found = []
+    for image in (lr, hr):
+        size = image.grid.pixel_size_nm
+        if max(size) > 3 * min(size):
+            found.append(
+                f"The voxels of {image.name} are far from cubes ({_size(image)} nm): along the long axis there is "
+                "less to learn from."
+            )
+    covered = [h / p for h, p in zip(hr.grid.extent_nm, lr.grid.pixel_size_nm, strict=True)]
+    if min(covered) < 16:
+        shown = " x ".join(f"{c:.0f}" for c in covered)
+        found.append(
+            f"{hr.name} covers only {shown} voxels of {lr.name}; at least 16 per axis are advised to find the place."
         )
     return found
 
@@ -164,6 +205,11 @@ def _grey_doubts(image: Image) -> list[str]:
             f"{image.name} has {facts['constant_rows']} rows of one single grey level: a data bar, or a lost part of "
             "the scan? Cut a bar with databar=rows."
         )
+    if facts.get("constant_slices", 0) > 0:
+        found.append(
+            f"{image.name} has slices of one single grey level ({facts['constant_slices']} of those looked at): cut "
+            "the empty ends off."
+        )
     if facts["std"] > 0 and facts["noise"] > 0.7 * facts["std"]:
         found.append(f"{image.name} is mostly noise ({facts['noise']:.3g} of {facts['std']:.3g} grey levels).")
     return found
@@ -172,8 +218,6 @@ def _grey_doubts(image: Image) -> list[str]:
 def _sample(image: Image) -> NDArray[Any]:
     """The pixels, or about 16 Mpx of them in 16 bands spread over a larger image."""
     data = image.data
-    if image.grid.ndim == 3:
-        data = np.asarray(data[data.shape[0] // 2])
     rows, columns = data.shape
     if rows * columns <= _SAMPLE_PIXELS:
         return np.concatenate([b for _, b in bands(data)])

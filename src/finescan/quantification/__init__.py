@@ -1,1 +1,37 @@
 """From an enhanced image to the numbers the user came for, without torch."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "QuantifyConfig": "config",
+    "Threshold": "threshold",
+    "otsu": "threshold",
+    "Segmentation": "segmentation",
+    "segment": "segmentation",
+    "Measurements": "measurements",
+    "write_csv": "measurements",
+    "quantify": "pores",
+    "Matching": "matching",
+    "match": "matching",
+    "match_spheres": "matching",
+    "LabelledSpheres": "spheres",
+    "label_spheres": "spheres",
+    "BoxStatistics": "distributions",
+    "Distribution": "distributions",
+    "box_statistics": "distributions",
+    "distribution": "distributions",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"finescan.quantification has no {name!r}; it has {', '.join(__all__)}.")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

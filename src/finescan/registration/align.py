@@ -20,16 +20,20 @@ from finescan.registration.motion import Motion
 from finescan.registration.periods import neighbouring_periods
 from finescan.registration.solver import LevelSolver, State
 from finescan.registration.working import BLUR_PX, Level, Scans, load_scans, make_level
+from finescan.registration.working_volume import working_volume
 from finescan.values import Grid, Image, Warp
 
 Array = NDArray[Any]  # float64 throughout
 
 COARSEST_PX = 40  # a working image is not made smaller than this along any axis
+SLICES_PER_KNOT = 4  # coarse slices per knot interval of the drift of a volume
 KEPT_STARTS = 3  # affine answers taken on to the next finer level
 LINEAR_ENOUGH = 0.85  # correlation from which a linear grey map is accepted without trying a mixture
 FINISH_PX = 400_000  # working pixels up to which the last level is finer than the LR pitch
 CHANGED = 4.0  # sigmas, rms over a small window: the specimen has changed there
 WINDOW_PX = 5  # of that window, LR px
+BLURS_PX = (0.3, 0.42, 0.53, 0.7, 0.95, 1.3)  # sharpness of the coarse scan tried, LR px
+WIDE_BLURS_PX = (1.8, 2.5, 3.5, 5.0)  # and of volumes: there a voxel may be far smaller than the resolution
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,14 @@ class AlignOptions:
     grey: str = "auto"
     motion_limit: float = 0.06
     finish: float = 0.5
+
+    @classmethod
+    def for_scans(cls, lr: Grid, hr: Grid) -> AlignOptions:
+        """What is used unless options are given: in volumes, fewer knots in few slices, and no stretched starts."""
+        if hr.ndim == 2:
+            return cls()
+        slices = hr.extent_nm[0] / lr.pixel_size_nm[0]
+        return cls(intervals=int(np.clip(slices / SLICES_PER_KNOT, 4, 16)), stretches=(0.0,))
 
 
 @dataclass(frozen=True)
@@ -111,18 +123,29 @@ def align(
     lr, hr : coarse and fine scan.
     start : within about 3 LR px, 10 % and 1 degree of the truth.
     others : further candidates; all are refined and the best answer is kept.
-    options : settings.
+    options : settings; default :meth:`AlignOptions.for_scans`.
 
     Returns
     -------
     Alignment with affine + drift spline.
     """
-    o = options or AlignOptions()
-    starts = [Motion.from_warp(w, hr.grid, lr.grid) for w in (start, *others)]
-    across = hr.grid.shape / starts[0].ratio()
-    limit = max(6.0, o.motion_limit * float(across.max()))
-    scans = load_scans(lr, hr, starts[0], limit + 12)
+    o = options or AlignOptions.for_scans(lr.grid, hr.grid)
+    scans, starts, limit = prepared(lr, hr, [start, *others], o)
     return align_scans(scans, starts, options=o, limit=limit)
+
+
+def prepared(lr: Image, hr: Image, warps: Sequence[Warp], options: AlignOptions) -> tuple[Scans, list[Motion], float]:
+    """Working copies of both scans, the starts, and the largest motion from a start, for :func:`align_scans`.
+
+    The coarse grid of the starts is that of the working copy: in a large volume its voxels are blocks of recorded ones.
+    """
+    first = Motion.from_warp(warps[0], hr.grid, lr.grid)
+    if lr.grid.ndim == 3:
+        lr = working_volume(lr, first, options.motion_limit * max(hr.grid.extent_nm))
+    starts = [Motion.from_warp(w, hr.grid, lr.grid) for w in warps]
+    across = hr.grid.shape / starts[0].ratio()
+    limit = max(6.0, options.motion_limit * float(across.max()))
+    return load_scans(lr, hr, starts[0], limit + 12), starts, limit
 
 
 def align_scans(scans: Scans, starts: Sequence[Motion], *, options: AlignOptions, limit: float) -> Alignment:
@@ -279,13 +302,14 @@ def fitted_blur(scans: Scans, state: State) -> float:
 
     For a linear grey map only: a mixture gains likelihood by blurring noise away.
     """
-    tried = np.array([0.3, 0.42, 0.53, 0.7, 0.95, 1.3])
-    values = []
-    for blur in tried:
+    tried, values = np.array(BLURS_PX if scans.hr.ndim == 2 else BLURS_PX + WIDE_BLURS_PX), []
+    for k, blur in enumerate(tried):
         level = make_level(scans, 1.0, float(blur))
         values.append(LevelSolver(level, state.motion, mixture=False).look(state.motion, state).objective)
+        if k >= len(BLURS_PX) - 1 and values[-1] < values[-2]:
+            break
     k = int(np.argmax(values))
-    if k in (0, len(tried) - 1):
+    if k in (0, len(values) - 1):
         return float(tried[k])
     parabola = np.polyfit(np.log(tried[k - 1 : k + 2]), values[k - 1 : k + 2], 2)
     best = np.exp(-parabola[1] / (2 * parabola[0])) if parabola[0] < 0 else tried[k]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from finescan.errors import RegistrationRefused
 from finescan.registration.align import Alignment, changed, nearest_index
 from finescan.registration.residual import Blocks
-from finescan.registration.working import usable
-from finescan.values import Image, Pair, Verdict, Warp
+from finescan.registration.slabs import usable_of
+from finescan.values import Grid, Image, Pair, Verdict, Warp
 
 Array = NDArray[Any]  # float64 throughout
 
@@ -84,7 +84,7 @@ def valid_mask(hr: Image, alignment: Alignment, sigma_hr_px: Array) -> NDArray[n
     residual is above 4 sigmas over a small window (a changed or damaged place; a single noisy pixel is none).
     """
     good = alignment.state.ok & ~changed(alignment.state) & (sigma_hr_px <= SIGMA_LIMIT_HR_PX)
-    return good[np.ix_(*nearest_index(hr.grid, alignment.level.grid))] & usable(hr.array())
+    return good[np.ix_(*nearest_index(hr.grid, alignment.level.grid))] & usable_of(hr)
 
 
 def mask_reasons(valid: NDArray[np.bool_]) -> list[str]:
@@ -107,24 +107,31 @@ def require_found(pair: Pair, *, force: bool = False) -> Pair:
     )
 
 
-def method_entries(alignment: Alignment, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What was used and found, plain values for JSON."""
+def recorded_ratio(alignment: Alignment, lr: Grid) -> Array:
+    """HR pixels per recorded LR pixel; the working pixels of a large volume are blocks of recorded ones."""
+    return alignment.motion.ratio() / alignment.motion.lr.sr_factor(lr)
+
+
+def method_entries(alignment: Alignment, lr: Grid, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What was used and found, plain values for JSON; ``lr`` is the grid of the coarse scan as recorded."""
     motion = alignment.motion
     moved = motion.to_warp()
     names = motion.hr.axes.lower()
     inner = [np.linspace(0, n - 1, 33) for n in motion.hr.shape]
     nm = motion.hr.to_nm(np.stack(np.meshgrid(*inner, indexing="ij"), axis=-1))
-    bend = moved.displacement(nm) / np.asarray(motion.lr.pixel_size_nm)
+    bend = moved.displacement(nm) / np.asarray(lr.pixel_size_nm)
+    block = [round(b) for b in motion.lr.sr_factor(lr)]
     return {
         "grey_map": "mixture" if alignment.mixture else "linear",
         "knots": list(motion.intervals),
         "bspline": sum(1 for n in motion.intervals if n) > 1,
         "drift_axis": next((names[a] for a, n in enumerate(motion.intervals) if n), ""),
         "drift_peak_lr_px": float(np.linalg.norm(bend, axis=-1).max()),
-        **{f"ratio_{n}": float(r) for n, r in zip(names, motion.ratio(), strict=True)},
+        **{f"ratio_{n}": float(r) for n, r in zip(names, recorded_ratio(alignment, lr), strict=True)},
         **{f"length_factor_{n}": s for n, s in zip(names, moved.scales(), strict=True)},
         "rotation_deg": moved.rotation_deg(),
-        "coarse_blur_px": alignment.blur_px,
+        "coarse_blur_px": alignment.blur_px * float(np.mean(block)),
+        **({"working_block": block} if max(block) > 1 else {}),
         "starts": alignment.starts,
         **extra,
     }

@@ -10,21 +10,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from finescan.errors import InputError
-from finescan.registration.align import Alignment, AlignOptions, align
+from finescan.registration.align import Alignment, AlignOptions, align_scans, prepared
 from finescan.registration.answer import (
     geometry_reasons,
     mask_reasons,
     method_entries,
+    recorded_ratio,
     refinement_reasons,
     residual_in_sigmas,
     valid_mask,
     worse,
 )
 from finescan.registration.locate import Location, locate, locate_from_landmarks
+from finescan.registration.motion import Motion
 from finescan.registration.overlaps import overlap_disagreement
 from finescan.registration.prior import Prior, prior_from_headers
 from finescan.registration.residual import Blocks, block_shifts, sigma_map, split_error
 from finescan.registration.unwarp import escalate, rings
+from finescan.registration.working import Scans
 from finescan.values import Image, Pair, Residual, Verdict, Warp
 
 Progress = Callable[[float, float, str], None]
@@ -141,34 +144,44 @@ def register_all(
 # ---------------------------------------------------------------------------------------------------- refinement
 def refine(lr: Image, hr: Image, location: Location, *, options: AlignOptions | None = None, seed: int = 0) -> Refined:
     """Align from the location's candidates, judge, and try other models where the judgement asks for it."""
-    o = options or AlignOptions()
-    others = _near(location, lr, hr)
+    o = options or AlignOptions.for_scans(lr.grid, hr.grid)
+    work = Work(*prepared(lr, hr, [location.lr_from_hr, *_near(location, lr, hr)], o), seed)
     if o.slow_axis >= 0:
-        return _refine_best(lr, hr, location.lr_from_hr, others, o, seed)
-    answers = [
-        _refine_best(lr, hr, location.lr_from_hr, others, replace(o, slow_axis=a), seed) for a in range(hr.grid.ndim)
-    ]
+        return _refine_best(work, o)
+    answers = [_refine_best(work, replace(o, slow_axis=a)) for a in range(hr.grid.ndim)]
     return min(answers, key=lambda r: r.split_hr_px)
 
 
-def _refine_best(lr: Image, hr: Image, start: Warp, others: Sequence[Warp], o: AlignOptions, seed: int) -> Refined:
+@dataclass(frozen=True)
+class Work:
+    """Working copies of both scans, the starts, the largest motion from a start, and the seed of the block check."""
+
+    scans: Scans
+    starts: Sequence[Motion]
+    limit: float
+    seed: int
+
+
+def _refine_best(work: Work, o: AlignOptions) -> Refined:
     """The default model; if its halves disagree, also a stiffer one and another grey map. The split error decides."""
-    first = _refine_once(lr, hr, start, others, o, seed)
+    first = _refine_once(work, o)
     if first.split_hr_px <= SUSPICIOUS_LR_PX * float(np.mean(first.alignment.motion.ratio())):
         return first
     kinds = ["mixture"] if first.alignment.mixture or o.grey != "auto" else ["linear", "mixture"]
     further = [(STIFFER, k) for k in kinds] + [(o.intervals, k) for k in kinds[1:]]
-    answers = [
-        _refine_once(lr, hr, start, others, replace(o, intervals=min(n, o.intervals), grey=k), seed) for n, k in further
-    ]
+    answers = [_refine_once(work, replace(o, intervals=min(n, o.intervals), grey=k)) for n, k in further]
     return min([first, *answers], key=lambda r: r.split_hr_px)
 
 
-def _refine_once(lr: Image, hr: Image, start: Warp, others: Sequence[Warp], o: AlignOptions, seed: int) -> Refined:
-    alignment = align(lr, hr, start, others=others, options=o)
+def _refine_once(work: Work, o: AlignOptions) -> Refined:
+    alignment = align_scans(work.scans, work.starts, options=o, limit=work.limit)
+    d = alignment.motion.hr.ndim
     if alignment.left_cell:
-        return Refined(alignment, float("inf"), Blocks(np.zeros((0, 2 * hr.grid.ndim)), 1.0, 0.0, 0.0), False)
-    kept = escalate(alignment, split_error(alignment), block_shifts(alignment, seed=seed), seed=seed)
+        return Refined(alignment, float("inf"), Blocks(np.zeros((0, 2 * d)), 1.0, 0.0, 0.0), False)
+    split, blocks = split_error(alignment), block_shifts(alignment, seed=work.seed)
+    if d == 3:  # a warp with knots along all three axes has thousands of parameters: the blocks warn instead
+        return Refined(alignment, split, blocks, False)
+    kept = escalate(alignment, split, blocks, seed=work.seed)
     return Refined(kept.alignment, kept.split_hr_px, kept.blocks, kept.tried)
 
 
@@ -193,7 +206,7 @@ def _judged(lr: Image, hr: Image, location: Location, refined: Refined) -> Pair:
         return replace(pair, verdict=Verdict.DOUBTFUL, reasons=(*location.reasons, *lost))
     sigma = sigma_map(alignment)
     valid = valid_mask(hr, alignment, sigma)
-    settled, said = refinement_reasons(refined.split_hr_px, blocks, alignment.motion.ratio())
+    settled, said = refinement_reasons(refined.split_hr_px, blocks, recorded_ratio(alignment, lr.grid))
     expected = prior_from_headers(lr, hr).ratio_centre
     reasons = [*location.reasons, *said, *geometry_reasons(warp, expected), *mask_reasons(valid)]
     if sum(1 for n in alignment.motion.intervals if n) > 1:
@@ -208,7 +221,7 @@ def _judged(lr: Image, hr: Image, location: Location, refined: Refined) -> Pair:
         float(np.median(sigma)),
         alignment.correlation,
         location.decoy_ratio,
-        method_entries(alignment, _extra(lr, hr, location, refined)),
+        method_entries(alignment, lr.grid, _extra(lr, hr, location, refined)),
         alignment.level.grid,
         {"residual": residual_in_sigmas(alignment).astype(np.float32), "sigma_hr_px": sigma.astype(np.float32)},
         blocks.table,

@@ -64,6 +64,18 @@ def limits_of(image: Image) -> tuple[Any, ...]:
     return limits(sample_of(image) if image.grid.ndim == 3 else image.array())
 
 
+def usable_of(image: Image) -> NDArray[np.bool_]:
+    """:func:`within` its limits, of a whole image; of a volume, slab by slab."""
+    levels = limits_of(image)
+    if image.grid.ndim == 2:
+        return within(image.array(), levels)
+    out = np.empty(image.grid.shape, bool)
+    rows = max(1, SLAB_PIXELS * image.grid.shape[0] // image.grid.size)
+    for first in range(0, len(out), rows):
+        out[first : first + rows] = within(np.asarray(image.data[first : first + rows]), levels)
+    return out
+
+
 def averaged(data: Any, box: tuple[slice, ...], block: tuple[int, ...], keep: Keep) -> tuple[Array, Array]:
     """Means over whole blocks of a box, read slab by slab.
 

@@ -217,8 +217,8 @@ def test_a_model_for_another_ratio_or_a_damaged_one(finescan, bad, finished, sca
         ("split.kind=quarters", ("one of auto, blocks, leave-one-out, halves",)),
         ("result.dtype=complex64", ("uint8, uint16 or float32",)),
         ("result.method=magic", ("one of auto, nearest, bicubic",)),
-        ("coarse.pixel_size_nm=5", ("two lengths in nm: [y, x]",)),
-        ("register.ratio_error=0.1", ("two numbers",)),
+        ("coarse.pixel_size_nm=5", ("a length in nm per axis: [y, x]",)),
+        ("register.ratio_error=0.1", ("a number from 0 to 0.5 per axis",)),
         ("fine.pixel_size_nm=[[25, 25], [25, 25]]", ("holds 2 sizes, but there are 1 fine scans",)),
     ],
 )

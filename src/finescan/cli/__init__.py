@@ -32,11 +32,22 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 PixelSize = Annotated[
     str | None,
-    typer.Option(help="Pixel size of the coarse scan in nm, when its file has none: 50 or 50,49 (y, x)."),
+    typer.Option(help="Pixel size of the coarse scan in nm, when its file has none: 50, or 50,49 (y, x; z, y, x)."),
 ]
 FinePixelSize = Annotated[str | None, typer.Option(help="Pixel size of the fine scans in nm: 10 or 10,9.8 (y, x).")]
 Channel = Annotated[str | None, typer.Option(help="Which channel to use of files with several, by name or number.")]
 Frame = Annotated[int | None, typer.Option(help="Which frame to use of files with several.")]
+Volume = Annotated[
+    bool | None, typer.Option("--volume/--picture", help="Read the files as volumes, or as pictures; else by content.")
+]
+Raw = Annotated[
+    str | None,
+    typer.Option(
+        "--raw", help="Layout of a raw coarse volume (z, y, x, format, byte order): 100x200x200,uint16,little"
+    ),
+]
+FineRaw = Annotated[str | None, typer.Option("--fine-raw", help="Layout of raw fine volumes, as --raw.")]
+Dataset = Annotated[str | None, typer.Option(help="Which dataset to use of HDF5 files with several.")]
 Landmarks = Annotated[
     Path | None,
     typer.Option(
@@ -67,10 +78,14 @@ def check(
     fine_pixel_size: FinePixelSize = None,
     channel: Channel = None,
     frame: Frame = None,
+    volume: Volume = None,
+    raw: Raw = None,
+    fine_raw: FineRaw = None,
+    dataset: Dataset = None,
     as_json: Json = False,
 ) -> None:
     """What is in the files and what is wrong with them, in seconds."""
-    reading = workflow.Reading(_sizes(pixel_size), _sizes(fine_pixel_size), _channel(channel), frame)
+    reading = _reading(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     _show(workflow.check(coarse, fine, reading=reading), as_json)
 
 
@@ -83,6 +98,10 @@ def run(
     fine_pixel_size: FinePixelSize = None,
     channel: Channel = None,
     frame: Frame = None,
+    volume: Volume = None,
+    raw: Raw = None,
+    fine_raw: FineRaw = None,
+    dataset: Dataset = None,
     minutes: Annotated[float | None, typer.Option(help="Time budget for training.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     model: Annotated[str | None, typer.Option(help="Network, a name from `finescan models`.")] = None,
@@ -98,7 +117,7 @@ def run(
     choices = {k: v for k, v in asked.items() if v is not None} | _settings(settings)
     if landmarks:
         choices["register.landmarks"] = workflow.load_landmarks(landmarks)
-    reading = workflow.Reading(_sizes(pixel_size), _sizes(fine_pixel_size), _channel(channel), frame)
+    reading = _reading(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
         result = workflow.run(
             coarse, fine, output, reading=reading, choices=choices, force=force, overwrite=overwrite, progress=progress
@@ -129,12 +148,16 @@ def register(
     fine_pixel_size: FinePixelSize = None,
     channel: Channel = None,
     frame: Frame = None,
+    volume: Volume = None,
+    raw: Raw = None,
+    fine_raw: FineRaw = None,
+    dataset: Dataset = None,
     landmarks: Landmarks = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Find the fine scans in the coarse map; writes one folder per pair."""
-    reading = workflow.Reading(_sizes(pixel_size), _sizes(fine_pixel_size), _channel(channel), frame)
+    reading = _reading(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
         result = workflow.register_files(
             coarse,
@@ -156,6 +179,10 @@ def train(
     pair: Annotated[Path | None, typer.Option(help="Folder written by `finescan register`.")] = None,
     pixel_size: PixelSize = None,
     fine_pixel_size: FinePixelSize = None,
+    volume: Volume = None,
+    raw: Raw = None,
+    fine_raw: FineRaw = None,
+    dataset: Dataset = None,
     minutes: Annotated[float, typer.Option(help="Time budget for training.")] = 1.0,
     seed: Seed = 0,
     model: Annotated[str, typer.Option(help="Network, a name from `finescan models`.")] = "fast",
@@ -164,7 +191,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a network on the overlap; writes a model folder."""
-    reading = workflow.Reading(_sizes(pixel_size), _sizes(fine_pixel_size))
+    reading = _reading(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
         result = workflow.train_files(
             coarse,
@@ -266,6 +293,28 @@ def _show(result: Any, as_json: bool) -> None:
     print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else str(result))
 
 
+def _reading(
+    pixel_size: str | None,
+    fine_pixel_size: str | None,
+    channel: str | None = None,
+    frame: int | None = None,
+    volume: bool | None = None,
+    raw: str | None = None,
+    fine_raw: str | None = None,
+    dataset: str | None = None,
+) -> Any:
+    return workflow.Reading(
+        _sizes(pixel_size),
+        _sizes(fine_pixel_size),
+        _channel(channel),
+        frame,
+        volume,
+        _layout(raw),
+        _layout(fine_raw),
+        dataset,
+    )
+
+
 def _sizes(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
@@ -273,9 +322,17 @@ def _sizes(text: str | None) -> tuple[float, ...] | None:
         values = tuple(float(v) for v in text.split(","))
     except ValueError:
         values = ()
-    if len(values) not in (1, 2):
-        raise typer.BadParameter(f"A pixel size is one number or two with a comma (y, x), in nm, but {text!r} came.")
-    return values * 2 if len(values) == 1 else values
+    if len(values) not in (1, 2, 3):
+        raise typer.BadParameter(
+            f"A pixel size is one number, or one per axis with commas (y, x or z, y, x), in nm, but {text!r} came."
+        )
+    return values
+
+
+def _layout(text: str | None) -> Any:
+    from finescan.io import RawLayout
+
+    return None if text is None else RawLayout.parse(text)
 
 
 def _channel(text: str | None) -> int | str | None:

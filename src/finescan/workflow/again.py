@@ -9,7 +9,7 @@ from pathlib import Path
 from finescan.errors import InputError
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome, Reading
-from finescan.workflow.run import complete
+from finescan.workflow.run import finish
 
 
 def report_folder(folder: str | Path, output: str | Path | None = None) -> Outcome:
@@ -37,9 +37,7 @@ def report_folder(folder: str | Path, output: str | Path | None = None) -> Outco
     if gone:
         raise InputError(f"The report shows the recorded scans, but {', '.join(gone)} cannot be found. Put them back.")
     said = state["inputs"].get("reading", {})
-    done = complete(
-        paths[0], paths[1:], folder, Reading(channel=said.get("channel"), frame=said.get("frame")), None, True
-    )
+    done = finish(paths[0], paths[1:], folder, Reading.from_dict(said), None, True)
     page = folder / "report.html"
     if output is not None:
         page = Path(shutil.copyfile(page, output))

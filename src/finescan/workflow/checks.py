@@ -23,8 +23,12 @@ def _count(low: int) -> Check:
     return lambda v: isinstance(v, Integral) and not isinstance(v, bool) and int(v) >= low
 
 
-def _two(check: Check) -> Check:
-    return lambda v: _is_list(v) and len(v) == 2 and all(check(n) for n in v)
+def _per_axis(check: Check) -> Check:
+    return lambda v: _is_list(v) and len(v) in (2, 3) and all(check(n) for n in v)
+
+
+def _box(check: Check) -> Check:
+    return lambda v: _is_list(v) and len(v) == 2 and all(_per_axis(check)(corner) for corner in v)
 
 
 def _each(check: Check) -> Check:
@@ -37,6 +41,10 @@ def _or_none(check: Check) -> Check:
 
 def _one_of(names: Sequence[str]) -> tuple[Check, str]:
     return lambda v: isinstance(v, str) and v in names, f"one of {', '.join(names)}"
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 def _is_list(value: Any) -> bool:
@@ -55,11 +63,14 @@ _TRAINABLE = [name for name, row in MODELS.items() if row.trainable]
 
 #: choice -> (whether a value is possible, what is expected). Choices that are missing here are checked where used.
 SENSIBLE: dict[str, tuple[Check, str]] = {
-    "coarse.pixel_size_nm": (_two(_NM), "two lengths in nm: [y, x]"),
-    "fine.pixel_size_nm": (_each(_two(_NM)), "two lengths in nm per fine scan: [[y, x], …]"),
-    "register.ratio_error": (_two(_number(0, 0.5)), "two numbers from 0 to 0.5: [y, x]"),
+    "coarse.pixel_size_nm": (_per_axis(_NM), "a length in nm per axis: [y, x] or [z, y, x]"),
+    "fine.pixel_size_nm": (
+        _each(_per_axis(_NM)),
+        "a length in nm per axis and fine scan: [[y, x], …] or [[z, y, x], …]",
+    ),
+    "register.ratio_error": (_per_axis(_number(0, 0.5)), "a number from 0 to 0.5 per axis: [y, x] or [z, y, x]"),
     "register.rotation_deg": (_number(0, 45), "a number from 0 to 45"),
-    "target.pixel_size_nm": (_two(_NM), "two lengths in nm: [y, x]"),
+    "target.pixel_size_nm": (_per_axis(_NM), "a length in nm per axis: [y, x] or [z, y, x]"),
     "split.kind": _one_of(KINDS),
     "split.guard_lr_px": (_count(0), "a whole number, at least 0"),
     "train.architecture": _one_of(_TRAINABLE),
@@ -67,10 +78,18 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     "train.steps": (_or_none(_count(1)), "a whole number, at least 1, or null"),
     "train.members": (lambda v: _count(1)(v) and v <= 16, "a whole number from 1 to 16"),
     "train.seed": (_count(0), "a whole number, at least 0"),
+    "train.position": (_flag, "true or false"),
+    "volume.circle": (_flag, "true or false"),
+    "result.region": (
+        _or_none(_box(_count(0))),
+        "two corners in voxels of the result: [[z, y, x], [z, y, x]], or null",
+    ),
+    "result.blending": _one_of(["exact", "published"]),
+    "measure.objects": _one_of(["dark", "bright", "none"]),
     "result.method": _one_of(["auto", *MODELS]),
     "result.dtype": (_is_format, "a number format such as uint8, uint16 or float32"),
-    "result.tiff": (lambda v: isinstance(v, bool), "true or false"),
-    "result.zarr": (lambda v: isinstance(v, bool), "true or false"),
+    "result.tiff": (_flag, "true or false"),
+    "result.zarr": (_flag, "true or false"),
 }
 
 

@@ -54,7 +54,7 @@ def open_job(
 ) -> Job:
     """Open or continue the run in ``out``; what was asked for replaces what its plan says."""
     inputs: dict[str, Any] = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
-    inputs["reading"] = {"channel": reading.channel, "frame": reading.frame}
+    inputs["reading"] = reading.to_dict()
     require_known(choices)
     require_sensible(choices)
     folder = RunFolder(out, inputs, overwrite=overwrite)

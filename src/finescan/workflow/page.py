@@ -13,7 +13,7 @@ from finescan import reporting as rp
 from finescan import resampling
 from finescan.models import Model
 from finescan.patches import PatchSet, Piece
-from finescan.trust import METRICS, TrustReport
+from finescan.trust import METRICS, Metric, TrustReport
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow.judging import on_grid
 from finescan.workflow.plan import Plan
@@ -45,7 +45,7 @@ def build(done: Finished, plan: Plan) -> rp.Report:
         overview=_overview(done),
         crops=tuple(_crops(done)),
         registrations=tuple(_registration(p) for p in done.pairs),
-        curves=rp.Curves(_learning(card.training), _histograms(done), _spectra(done.report)),
+        curves=rp.Curves(learning(card.training, ("bicubic", "ridge")), _histograms(done), _spectra(done.report)),
         metrics=tuple(_tables(done.report, str(done.facts["method"]))),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
@@ -220,9 +220,13 @@ def _registration(pair: Pair) -> rp.RegistrationPicture:
     )
     caption = "Structures must run through the checkerboard without a step; coarse grey levels are mapped linearly."
     scene = rp.Scene("Coarse and fine in one frame", caption, _two(grid.extent_nm), layers)
-    method = pair.residual.method
-    facts = tuple((k.replace("_", " "), _text(v)) for k, v in method.items())
+    facts = registration_facts(pair)
     return rp.RegistrationPicture(pair.hr.name, pair.verdict.value, pair.reasons, pair.residual, scene, facts)
+
+
+def registration_facts(pair: Pair) -> tuple[tuple[str, str], ...]:
+    """How a pair was registered, in words."""
+    return tuple((k.replace("_", " "), _text(v)) for k, v in pair.residual.method.items())
 
 
 def _text(value: Any) -> str:
@@ -231,7 +235,8 @@ def _text(value: Any) -> str:
     return ", ".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _learning(training: Mapping[str, Any]) -> tuple[rp.Plot, ...]:
+def learning(training: Mapping[str, Any], references: Sequence[str]) -> tuple[rp.Plot, ...]:
+    """Learning curves of the networks, with the levels of what they have to beat."""
     history: Sequence[Mapping[str, Any]] = training.get("history", [])
     members = sorted({h.get("member", 0) for h in history})
     if not history:
@@ -241,7 +246,7 @@ def _learning(training: Mapping[str, Any]) -> tuple[rp.Plot, ...]:
         rows = [h for h in history if h.get("member", 0) == m]
         series.append(rp.Series(f"network {m + 1}", [h["step"] for h in rows], [h["stop_psnr"] for h in rows]))
     last = max(h["step"] for h in history)
-    for name in ("bicubic", "ridge"):
+    for name in references:
         level = training["stop_psnr"][name]
         series.append(rp.Series(name, [0, last], [level, level], reference=True))
     note = "Measured on the stop blocks; the best point of each network is kept."
@@ -277,23 +282,27 @@ def _spectra(report: TrustReport) -> tuple[rp.Plot, ...]:
 
 
 def _tables(report: TrustReport, method: str) -> list[rp.MetricTable]:
+    tables = score_tables(report, METRICS)
+    return [*tables, _subset_table(report, method)] if report.subsets else tables
+
+
+def score_tables(report: TrustReport, metrics: Mapping[str, Metric]) -> list[rp.MetricTable]:
+    """Scores as they are, and after a gain and offset fit."""
     columns = tuple(
-        rp.Column(m.replace("_", "-").upper(), METRICS[m].unit, "higher" if METRICS[m].higher_is_better else "lower")
-        for m in METRICS
+        rp.Column(m.replace("_", "-").upper(), row.unit, "higher" if row.higher_is_better else "lower")
+        for m, row in metrics.items()
     )
     n = report.facts["n_blocks"]
     tables = []
     for kind, words in (("raw", "grey levels as they are"), ("matched", "after one global gain and offset fit")):
         rows = {}
         for name, scores in report.scores.items():
-            picked = [scores[m] for m in METRICS]
+            picked = [scores[m] for m in metrics]
             rows[name] = [
                 rp.Score(s.raw, s.raw_error) if kind == "raw" else rp.Score(s.matched, s.matched_error) for s in picked
             ]
         caption = f"Mean ± standard error over {n} held-out blocks; {words}."
         tables.append(rp.MetricTable(f"Scores, {kind}", caption, columns, rows, chosen="enhanced"))
-    if report.subsets:
-        tables.append(_subset_table(report, method))
     return tables
 
 

@@ -19,12 +19,12 @@ from finescan.workflow.folder import write_whole
 
 #: name -> what it is. A name outside this table is a spelling mistake.
 CHOICES: dict[str, str] = {
-    "coarse.pixel_size_nm": "pixel size of the coarse scan, nm per axis (y, x)",
-    "fine.pixel_size_nm": "pixel size of every fine scan, nm per axis (y, x)",
+    "coarse.pixel_size_nm": "pixel size of the coarse scan, nm per axis (y, x or z, y, x)",
+    "fine.pixel_size_nm": "pixel size of every fine scan, nm per axis (y, x or z, y, x)",
     "register.ratio_error": "how far the two pixel-size ratios may be off, relative (y, x)",
     "register.rotation_deg": "how far the fine scan may be turned, degrees",
     "register.landmarks": "hand-picked points per fine scan: [[[y, x] fine px, [y, x] coarse px], …], or null",
-    "target.pixel_size_nm": "pixel size of the enhanced map, nm per axis (y, x)",
+    "target.pixel_size_nm": "pixel size of the enhanced map, nm per axis (y, x or z, y, x)",
     "target.factor": "whole number of output pixels per pixel that the network reads",
     "split.kind": "how held-out data are chosen: blocks, leave-one-out or halves",
     "split.guard_lr_px": "gap between training and held-out data, coarse pixels",
@@ -33,10 +33,15 @@ CHOICES: dict[str, str] = {
     "train.steps": "steps per network instead of the time budget: the same bits in every run; null = by time",
     "train.members": "most networks to train and average",
     "train.seed": "seed of everything random in training",
+    "train.position": "volumes: whether the distance from the rotation axis is an input of the network",
+    "volume.circle": "volumes: whether the field of view is the circle inside each slice",
     "result.method": "what makes the enhanced map: auto, or a contestant's name",
     "result.dtype": "number format of the enhanced map",
+    "result.region": "volumes: box of the result to enhance, [[z, y, x], [z, y, x]] voxels, or null",
+    "result.blending": "volumes: exact (context cropped away) or published (overlapping stacks, averaged)",
     "result.tiff": "write enhanced.tif",
     "result.zarr": "keep enhanced.ome.zarr",
+    "measure.objects": "volumes: which objects are measured: dark, bright, or none",
 }
 
 

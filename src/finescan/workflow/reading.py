@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,26 +21,70 @@ class Reading:
 
     Parameters
     ----------
-    pixel_size_nm, fine_pixel_size_nm : (y, x) nm of the coarse and of every fine scan; None = from the file.
+    pixel_size_nm, fine_pixel_size_nm : (y, x), or (z, y, x) of volumes, nm, of the coarse and of every fine scan;
+        one number = the same along every axis; None = from the file.
     channel, frame : which one to use of files with several.
+    volume : read files as volumes (True) or as pictures (False); None = a file that holds slices of one volume, and
+        of which no frame was chosen, is a volume.
+    layout, fine_layout : shape, number format and byte order of raw volumes without a sidecar.
+    dataset : which one to use of an HDF5 file with several.
     """
 
     pixel_size_nm: tuple[float, ...] | None = None
     fine_pixel_size_nm: tuple[float, ...] | None = None
     channel: int | str | None = None
     frame: int | None = None
+    volume: bool | None = None
+    layout: io.RawLayout | None = None
+    fine_layout: io.RawLayout | None = None
+    dataset: str | None = None
 
     def coarse(self, path: str | Path) -> Image:
         """Read the coarse scan."""
-        return io.read(path, pixel_size_nm=self.pixel_size_nm, channel=self.channel, frame=self.frame)
+        return self._read(path, self.pixel_size_nm, self.layout)
 
     def fine(self, path: str | Path) -> Image:
         """Read a fine scan; the error for a missing pixel size names the option for fine scans."""
         try:
-            return io.read(path, pixel_size_nm=self.fine_pixel_size_nm, channel=self.channel, frame=self.frame)
+            return self._read(path, self.fine_pixel_size_nm, self.fine_layout)
         except MissingPixelSize as e:
             advice = str(e).replace("--pixel-size", "--fine-pixel-size")
-            raise MissingPixelSize(advice.replace(" pixel_size_nm=", " fine_pixel_size_nm=")) from e
+            for name in ("pixel_size_nm", "voxel_size_nm"):
+                advice = advice.replace(f" {name}=", f" fine_{name}=")
+            raise MissingPixelSize(advice) from e
+
+    def to_dict(self) -> dict[str, Any]:
+        """What decides on the pixels that are read, for JSON; pixel sizes are choices of the plan."""
+        d: dict[str, Any] = {"channel": self.channel, "frame": self.frame}
+        further = {"volume": self.volume, "dataset": self.dataset}
+        layouts = {"layout": self.layout, "fine_layout": self.fine_layout}
+        d |= {k: v for k, v in further.items() if v is not None}
+        return d | {k: {**vars(v), "shape": list(v.shape)} for k, v in layouts.items() if v is not None}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any]) -> Reading:
+        """Inverse of :meth:`to_dict`."""
+        layouts = {
+            k: io.RawLayout(**{**d[k], "shape": tuple(d[k]["shape"])}) for k in ("layout", "fine_layout") if k in d
+        }
+        return cls(**{k: v for k, v in d.items() if k not in layouts}, **layouts)
+
+    def is_volume(self, path: str | Path) -> bool:
+        """Whether a file is read as a volume."""
+        if self.volume is not None:
+            return self.volume
+        return self.frame is None and io.looks_like_volume(path)
+
+    def _read(self, path: str | Path, size: tuple[float, ...] | None, layout: io.RawLayout | None) -> Image:
+        if layout is not None or self.dataset is not None or self.is_volume(path):
+            return io.read_volume(
+                path, voxel_size_nm=_one_or_all(size), layout=layout, dataset=self.dataset, channel=self.channel
+            )
+        return io.read(path, pixel_size_nm=_one_or_all(size), channel=self.channel, frame=self.frame)
+
+
+def _one_or_all(size: tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+    return size[0] if size is not None and len(size) == 1 else size
 
 
 @dataclass(frozen=True)
@@ -142,11 +187,15 @@ def _check_text(lr: Image, hrs: list[Image], problems: list[str]) -> str:
         )
     for hr in hrs:
         ratio = " × ".join(f"{r:.3f}" for r in lr.grid.sr_factor(hr.grid))
-        share = hr.grid.extent_nm[0] * hr.grid.extent_nm[1] / (lr.grid.extent_nm[0] * lr.grid.extent_nm[1])
-        lines.append(f"{hr.name}: ratio {ratio} (y × x), field {100 * share:.1f} % of the coarse map")
+        share = math.prod(hr.grid.extent_nm) / math.prod(lr.grid.extent_nm)
+        axes = " × ".join(lr.grid.axes.lower())
+        whole = "volume" if lr.grid.ndim == 3 else "map"
+        lines.append(f"{hr.name}: ratio {ratio} ({axes}), field {100 * share:.1f} % of the coarse {whole}")
         prior = prior_from_headers(lr, hr)
         if prior.centre_nm is not None:
             where = ", ".join(f"{v:.0f}" for v in lr.grid.to_index(prior.centre_nm))
-            lines.append(f"       the stage puts its centre near coarse pixel ({where})")
+            lines.append(
+                f"       the stage puts its centre near coarse {'voxel' if lr.grid.ndim == 3 else 'pixel'} ({where})"
+            )
     lines += [f"warning: {p}" for p in problems] or ["nothing wrong was noticed"]
     return "\n".join(lines)

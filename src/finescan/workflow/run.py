@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import finescan
 from finescan import io
 from finescan.enhancement import EnhanceConfig, enhance
-from finescan.errors import FinescanError, RegistrationRefused
+from finescan.errors import FinescanError
 from finescan.models import Model, load_model, save_model
 from finescan.patches import PatchSet, SplitConfig, make_patches
-from finescan.registration import load_pair, register_all, save_pair
-from finescan.registration.prior import prior_from_headers
 from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
-from finescan.values import Image, Pair, TrustMap, Verdict
+from finescan.values import Image, Pair, TrustMap
 from finescan.workflow import judging, page
 from finescan.workflow.checks import require_method
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome, Reading, as_paths
-from finescan.workflow.verbs import pair_facts, pair_name, pair_text, size_note, train_config, training_options
+from finescan.workflow.registering import register_scans
+from finescan.workflow.verbs import pair_facts, train_config, training_options
+
+if TYPE_CHECKING:
+    from finescan.workflow.page_volume import FinishedVolume
 
 LARGER_PAIR_PX = 4 << 20  # fine pixels of overlap from which the stronger network pays on a GPU
 FLAGS_FILE, TIFF_FILE, ZARR_FILE = "flags.tif", "enhanced.tif", "enhanced.ome.zarr"
@@ -63,8 +64,27 @@ def run(
     ------
     InputError, RegistrationRefused, TrainingStopped, OutputError: one sentence each; what was finished is kept.
     """
-    done = complete(coarse, fine, out, reading, choices, force, overwrite, progress)
+    done = finish(coarse, fine, out, reading, choices, force, overwrite, progress)
     return Outcome(dict(done.facts), page.summary(done.facts))
+
+
+def finish(
+    coarse: str | Path,
+    fine: str | Path | Sequence[str | Path],
+    out: str | Path,
+    reading: Reading | None = None,
+    choices: Mapping[str, Any] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> page.Finished | FinishedVolume:
+    """As :func:`run`, for pictures or volumes; returns everything that was made."""
+    reading = reading or Reading()
+    if reading.is_volume(coarse):
+        from finescan.workflow.volumes import complete_volume
+
+        return complete_volume(coarse, as_paths(fine), out, reading, choices or {}, force, overwrite, progress)
+    return complete(coarse, fine, out, reading, choices, force, overwrite, progress)
 
 
 def complete(
@@ -77,7 +97,7 @@ def complete(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> page.Finished:
-    """As :func:`run`; returns everything that was made, for those who go on with it."""
+    """As :func:`run`, for pictures; returns everything that was made, for those who go on with it."""
     began = time.perf_counter()
     job = open_job(Path(out), Path(coarse), as_paths(fine), reading or Reading(), choices or {}, overwrite, progress)
     try:
@@ -85,7 +105,7 @@ def complete(
     except FinescanError:
         job.folder.abandon()
         raise
-    pairs = _register(job, lr, hrs, force)
+    pairs = register_scans(job, lr, hrs, force)
     patches = _patches(job, pairs)
     model = _learn(job, patches)
     contestants: dict[str, Model] = fit_contestants(patches)
@@ -122,47 +142,6 @@ def complete(
     write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return finished
-
-
-def _register(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pair]:
-    plan, folder = job.plan, job.folder.path / "pair"
-    plan.choose("register.ratio_error", [0.15, 0.15], "Stage tilt foreshortens one axis by up to this.")
-    plan.choose("register.rotation_deg", 5.0, "Scan rotation and remounting stay within this.")
-    plan.choose("register.landmarks", None, "None were needed; give them when a scan is not found.")
-    key = job.step("register", ("register.ratio_error", "register.rotation_deg", "register.landmarks"))
-    if job.folder.is_done("register", key, *(f"pair/{pair_name(k, hr)}" for k, hr in enumerate(hrs))):
-        pairs = [load_pair(folder / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
-    else:
-        ratio_error = tuple(float(v) for v in plan.values["register.ratio_error"])
-        turn = float(plan.values["register.rotation_deg"])
-        priors = [replace(prior_from_headers(lr, hr), ratio_error=ratio_error, rotation_deg=turn) for hr in hrs]
-        marks = plan.values["register.landmarks"]
-        pairs = register_all(lr, hrs, prior=priors, landmarks=marks, progress=job.progress)
-        for k, pair in enumerate(pairs):
-            save_pair(pair, folder / pair_name(k, pair.hr))
-        job.folder.finish("register", key, pairs=[pair_facts(p)["verdict"] for p in pairs])
-        job.folder.log("registered", pairs=[pair_facts(p) for p in pairs])
-    return _usable(job, pairs, force)
-
-
-def _usable(job: Job, pairs: Sequence[Pair], force: bool) -> list[Pair]:
-    """Pairs to go on with; the others become notes. RegistrationRefused when none is left."""
-    good = [p for p in pairs if p.verdict is Verdict.FOUND or (force and p.verdict is Verdict.DOUBTFUL)]
-    for pair in pairs:
-        if not any(pair is g for g in good):  # pairs hold arrays, which have no single truth value
-            job.notes.append(f"{pair.hr.name} was left out: {pair.verdict.value} ({' '.join(pair.reasons)})")
-        elif pair.verdict is Verdict.DOUBTFUL:
-            job.notes.append(
-                f"The registration of {pair.hr.name} is doubtful; --force went on: {' '.join(pair.reasons)}"
-            )
-    job.notes += [note for p in good if (note := size_note(p))]
-    if not good:
-        job.save_plan()
-        doubtful = any(p.verdict is Verdict.DOUBTFUL for p in pairs)
-        advice = "Pass landmarks with --landmarks, or record a larger fine scan"
-        advice += ", or pass --force to go on all the same." if doubtful else "."
-        raise RegistrationRefused("\n".join([*(pair_text(p) for p in pairs), advice]))
-    return good
 
 
 def _patches(job: Job, pairs: Sequence[Pair]) -> PatchSet:

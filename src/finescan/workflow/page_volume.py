@@ -1,0 +1,194 @@
+"""From what a volume run has made to what its report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from finescan import reporting as rp
+from finescan.models import Model
+from finescan.patches import VolumePatchSet, VolumePiece
+from finescan.trust import VOLUME_METRICS, TrustReport
+from finescan.values import Grid, Image, Pair, Region, TrustMap
+from finescan.workflow.page import learning, registration_facts, score_tables
+from finescan.workflow.plan import Plan
+
+MOST_SHOWN = 192  # voxels along an edge of a close look
+HISTOGRAM_VOXELS = 4e6
+
+
+@dataclass(frozen=True)
+class FinishedVolume:
+    """Everything a volume run has made; ``facts`` are those of trust.json."""
+
+    lr: Image
+    pairs: tuple[Pair, ...]
+    patches: VolumePatchSet
+    interpolated: Model
+    model: Model
+    enhanced: Image
+    flags: TrustMap
+    report: TrustReport
+    pores: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def build(done: FinishedVolume, plan: Plan) -> rp.Report:
+    """The report of a finished volume run."""
+    card = done.model.card
+    return rp.Report(
+        title=done.lr.name,
+        answer=rp.Answer(done.report.verdict, done.report.sentence, _headline_facts(done)),
+        overview=_overview(done),
+        crops=tuple(_close_looks(done)),
+        registrations=tuple(_registration(done, p) for p in done.pairs),
+        curves=rp.Curves(learning(card.training, ("interpolated",)), _histograms(done), ()),
+        metrics=(*score_tables(done.report, VOLUME_METRICS), *_pore_tables(done.pores)),
+        plan=tuple(plan.rows()),
+        notes=tuple(done.facts["notes"]),
+        provenance={
+            "inputs": plan.inputs,
+            "software": dict(card.provenance),
+            "model": {k: v for k, v in card.to_dict().items() if k not in ("training", "provenance")},
+            "acquisition": {i.name: i.acquisition.to_dict() for i in (done.lr, *(p.hr for p in done.pairs))},
+        },
+    )
+
+
+def _headline_facts(done: FinishedVolume) -> tuple[tuple[str, str], ...]:
+    size = " × ".join(f"{p:.4g}" for p in done.enhanced.grid.pixel_size_nm)
+    ratio = " × ".join(f"{r:.3f}" for r in done.patches.sr_factor)
+    worst = max(p.residual.split_error_hr_px for p in done.pairs)
+    shape = " × ".join(map(str, done.enhanced.grid.shape))
+    return (
+        ("made by", str(done.facts["method"])),
+        ("ratio (z × y × x)", ratio),
+        ("output", f"{shape} voxels of {size} nm, {done.enhanced.dtype}"),
+        ("registration, split error", f"{worst:.2f} fine voxels"),
+        ("held-out blocks", str(done.report.facts["n_blocks"])),
+        ("run time", f"{done.facts['seconds']:.0f} s"),
+    )
+
+
+def _overview(done: FinishedVolume) -> rp.VolumeScene:
+    boxes = [rp.VolumeBox.of(p.name, _grid(done, p)) for p in done.patches.pieces]
+    for k, region in enumerate(done.patches.regions("test")):
+        boxes.append(rp.VolumeBox.of(f"test {k + 1}", region, "held-out"))
+    layers = [_coarse(done), rp.VolumeLayer("enhanced", done.enhanced)]
+    return rp.VolumeScene(
+        "The whole volume",
+        "Coarse and enhanced, at the slices the slider stops at. Boxes: fine scans, and the held-out blocks the "
+        "verdict rests on.",
+        done.enhanced.grid,
+        tuple(layers),
+        flags=done.flags,
+        flag_shares=done.flags.shares(),
+        boxes=tuple(boxes),
+        mode="swipe",
+    )
+
+
+def _coarse(done: FinishedVolume) -> rp.VolumeLayer:
+    """The coarse volume, in a grey window of its own."""
+    middle = np.asarray(done.lr.data[done.lr.grid.shape[0] // 2])
+    return rp.VolumeLayer("coarse", done.lr, rp.grey_window([middle]))
+
+
+def _close_looks(done: FinishedVolume) -> list[rp.VolumeScene]:
+    """The first held-out places at full resolution, with the fine scan beside."""
+    scenes = []
+    for k, region in enumerate(done.patches.regions("test")[:2]):
+        piece = next((p for p in done.patches.pieces if _touches(p, region)), None)
+        if piece is None:
+            continue
+        grid = _around(done.patches.out_grid, region)
+        layers = (
+            _coarse(done),
+            rp.VolumeLayer("interpolated", _piece_image(done, piece, coarse=True)),
+            rp.VolumeLayer("enhanced", done.enhanced),
+            rp.VolumeLayer("fine", _piece_image(done, piece)),
+        )
+        box = rp.VolumeBox.of("held out", region, "held-out")
+        scenes.append(
+            rp.VolumeScene(
+                f"Held-out place {k + 1}",
+                "Inside the box no network saw the fine scan.",
+                grid,
+                layers,
+                boxes=(box,),
+                mode="side",
+                slices=25,
+                budget_mb=3.0,
+            )
+        )
+    return scenes
+
+
+def _touches(piece: VolumePiece, region: Region) -> bool:
+    return all(
+        s < b and a < s + n for s, n, a, b in zip(piece.start, piece.shape, region.start, region.stop, strict=True)
+    )
+
+
+def _around(grid: Grid, region: Region) -> Grid:
+    """The region with some surroundings, at most MOST_SHOWN voxels along an edge."""
+    start, stop = [], []
+    for a, b, n in zip(region.start, region.stop, grid.shape, strict=True):
+        more = max(0, min(MOST_SHOWN, n) - (b - a)) // 2
+        low = max(0, a - min(more, 24))
+        start.append(low)
+        stop.append(min(n, b + 24, low + MOST_SHOWN))
+    return grid.crop(start, stop)
+
+
+def _grid(done: FinishedVolume, piece: VolumePiece) -> Grid:
+    """The box of the fine scan itself, without the coarse context around it."""
+    known = [np.flatnonzero(piece.weight.any(axis=tuple(a for a in range(3) if a != k))) for k in range(3)]
+    start = [s + int(k[0]) for s, k in zip(piece.start, known, strict=True)]
+    stop = [s + int(k[-1]) + 1 for s, k in zip(piece.start, known, strict=True)]
+    return done.patches.out_grid.crop(start, stop)
+
+
+def _piece_image(done: FinishedVolume, piece: VolumePiece, *, coarse: bool = False) -> Image:
+    stop = [s + n for s, n in zip(piece.start, piece.shape, strict=True)]
+    grid = done.patches.out_grid.crop(piece.start, stop)
+    if coarse:
+        return Image((done.patches.gain * piece.lr + done.patches.offset).astype(np.float32), grid, "interpolated")
+    return Image(np.where(piece.weight, piece.hr, np.nan).astype(np.float32), grid, piece.name)
+
+
+def _registration(done: FinishedVolume, pair: Pair) -> rp.RegistrationPicture:
+    piece = next(p for p in done.patches.pieces if p.name == pair.hr.name)
+    scene = rp.VolumeScene(
+        "Coarse and fine in one frame",
+        "The coarse volume, its grey levels mapped linearly, and the fine one, both on the grid of the result.",
+        _grid(done, piece),
+        (
+            rp.VolumeLayer("coarse on the fine grid", _piece_image(done, piece, coarse=True)),
+            rp.VolumeLayer("fine", _piece_image(done, piece)),
+        ),
+        mode="swipe",
+        slices=17,
+        budget_mb=2.0,
+    )
+    facts = registration_facts(pair)
+    return rp.RegistrationPicture(pair.hr.name, pair.verdict.value, pair.reasons, pair.residual, scene, facts)
+
+
+def _histograms(done: FinishedVolume) -> tuple[rp.Plot, ...]:
+    step = max(1, round((done.enhanced.grid.size / HISTOGRAM_VOXELS) ** (1 / 3)))
+    piece = done.patches.pieces[0]
+    arrays = {
+        "enhanced": np.asarray(done.enhanced.data[::step, ::step, ::step]),
+        "fine scan": piece.hr[piece.weight][:: max(1, piece.hr.size // int(HISTOGRAM_VOXELS))],
+        "coarse": np.asarray(done.lr.data[::step, ::step, ::step]),
+    }
+    note = "Enhanced and fine scan share grey levels; the coarse scan may have others."
+    return (rp.Plot("Grey levels", "grey level", "share, %", rp.histogram_series(arrays), note),)
+
+
+def _pore_tables(pores: Mapping[str, Any]) -> tuple[rp.MetricTable, ...]:
+    return ()

@@ -1,0 +1,206 @@
+"""run() for volumes: two tomograms to an enhanced one, its judgement, its pores and a report; resumable."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import finescan
+from finescan import io
+from finescan.enhancement import VolumeEnhanceConfig, enhance_volume
+from finescan.errors import FinescanError, InputError
+from finescan.models import Model, load_model, save_model
+from finescan.patches import VolumePatchSet, VolumeSplitConfig, make_volume_patches
+from finescan.reporting import write_report
+from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
+from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
+from finescan.workflow import page_volume, volume_judging
+from finescan.workflow.folder import key_of, write_json
+from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
+from finescan.workflow.page_volume import FinishedVolume
+from finescan.workflow.reading import Reading
+from finescan.workflow.registering import register_scans
+from finescan.workflow.verbs import pair_facts
+
+STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"
+TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed", "train.position")
+
+
+def complete_volume(
+    coarse: str | Path,
+    fines: Sequence[Path],
+    out: str | Path,
+    reading: Reading,
+    choices: Mapping[str, Any],
+    force: bool,
+    overwrite: bool,
+    progress: Progress | None,
+) -> FinishedVolume:
+    """As :func:`finescan.workflow.run.complete`, for files that hold volumes."""
+    began = time.perf_counter()
+    job = open_job(Path(out), Path(coarse), fines, reading, choices, overwrite, progress)
+    try:
+        lr, hrs = read_scans(job, Path(coarse), fines)
+    except FinescanError:
+        job.folder.abandon()
+        raise
+    pairs = register_scans(job, lr, hrs, force)
+    circle = _field_of_view(job, lr)
+    patches = _patches(job, pairs, circle)
+    model = _learn(job, patches)
+    plain = fit_volume_contestants(patches)["interpolated"]
+    method = _method(job, model, plain)
+    enhanced, flags = _enhance(job, lr, plain if method == "interpolated" else model, patches, method)
+    job.progress(0, 1, "judging on held-out fine scan")
+    report = volume_judging.judge(patches, {"interpolated": plain, model.card.architecture: model}, enhanced)
+    pores = volume_judging.measure(job, patches, pairs, enhanced, lr)
+    job.progress(1, 1, "judging on held-out fine scan")
+    job.notes += list(model.card.training.get("notes", [])) + list(patches.notes)
+    facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
+    write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
+    job.save_plan()
+    job.progress(0, 1, "report")
+    done = FinishedVolume(lr, tuple(pairs), patches, plain, model, enhanced, flags, report, pores, facts)
+    write_report(job.folder.path / "report.html", page_volume.build(done, job.plan), overwrite=True)
+    job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
+    return done
+
+
+def _field_of_view(job: Job, lr: Image) -> Circle:
+    """The reconstructed circle where the corners of the coarse volume are empty, else one that holds all of it."""
+    inscribed = Circle.inscribed(lr.grid)
+    found = volume_judging.corners_are_empty(lr, inscribed)
+    why = (
+        "The corners of the coarse slices hold nothing: a round field of view."
+        if found
+        else "The corners of the coarse slices hold grey levels like the rest."
+    )
+    if job.plan.choose("volume.circle", found, why):
+        return inscribed
+    (hy, hx) = lr.grid.extent_nm[-2:]
+    return Circle(inscribed.centre_nm, 0.5 * (hy**2 + hx**2) ** 0.5 + max(lr.grid.pixel_size_nm))
+
+
+def _patches(job: Job, pairs: Sequence[Pair], circle: Circle) -> VolumePatchSet:
+    plan = job.plan
+    job.progress(0, 1, "laying out training data")
+    patches = make_volume_patches(
+        pairs,
+        config=VolumeSplitConfig(),
+        target_voxel_size_nm=tuple(plan.values["target.pixel_size_nm"]),
+        circle=circle,
+    )
+    job.step("patches", ("volume.circle", "target.pixel_size_nm"))
+    job.progress(1, 1, "laying out training data")
+    return patches
+
+
+def _learn(job: Job, patches: VolumePatchSet) -> Model:
+    plan = job.plan
+    plan.choose("train.architecture", "volume", "Context in all three directions; the best per second of training.")
+    plan.choose("train.minutes", 3.0, "Most of the gain is there after a few minutes.")
+    plan.choose("train.steps", None, "From the time budget; a number makes every run on this machine equal to the bit.")
+    plan.choose("train.members", 1, "One network: the time goes into its steps.")
+    plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
+    plan.choose("train.position", False, "Set it where the blur changes from the axis to the rim of the volume.")
+    key, folder = job.step("train", TRAINED), job.folder.path / "model"
+    job.save_plan()
+    if job.folder.is_done("train", key, "model/card.json"):
+        return load_model(folder)
+    values = {name.split(".")[1]: plan.values[name] for name in TRAINED}
+    steps = values.pop("steps")
+    config = VolumeTrainConfig.of(**values, **({"max_steps": steps, "precision": "float32"} if steps else {}))
+    model = train_volume(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
+    save_model(model, folder)
+    job.folder.finish("train", key)
+    job.folder.log("trained", **{k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr")})
+    return load_model(folder)
+
+
+def _method(job: Job, model: Model, plain: Model) -> str:
+    """Who makes the result: what was asked for, or the better one on the stop boxes."""
+    scores = model.card.training["stop_psnr"]
+    name = model.card.architecture
+    better = name if scores.get(name, 0.0) > scores["interpolated"] else "interpolated"
+    asked = job.plan.choose("result.method", "auto", "The better one on the stop boxes makes the result.")
+    if asked not in ("auto", "interpolated", name):
+        raise InputError(
+            f"The result of a volume run is made by auto, interpolated or {name}, but result.method is {asked!r}."
+        )
+    return better if asked == "auto" else str(asked)
+
+
+def _enhance(job: Job, lr: Image, model: Model, patches: VolumePatchSet, method: str) -> tuple[Image, TrustMap]:
+    """The whole volume (or the region asked for), its flags and their files; continues block by block."""
+    plan, path = job.plan, job.folder.path
+    dtype = plan.choose("result.dtype", patches.hr_dtype, "That of the fine scan, so that grey levels mean the same.")
+    plan.choose("result.region", None, "The whole volume; or a box of the result: [[z, y, x], [z, y, x]] in voxels.")
+    plan.choose("result.blending", "exact", "Tiles with all the context they need: no seams. Or as published.")
+    chosen = ("result.dtype", "result.region", "result.blending", "result.tiff")
+    key = key_of(job.key, plan.part(chosen), method)
+    files = [STORE_FILE, FLAGS_FILE, *([TIFF_FILE] if plan.values["result.tiff"] else [])]
+    if not job.folder.is_done("enhance", key, *files):
+        config = VolumeEnhanceConfig(dtype=dtype, blending=plan.values["result.blending"], circle=patches.circle)
+        work = path / f"work-{key}"
+        region = _region(out_grid(lr, plan), plan.values["result.region"])
+        result = enhance_volume(model, lr, folder=work, config=config, region=region, progress=job.progress)
+        _publish(job, result.image, result.trust, work)
+        facts = {"method": method, "flags": result.trust.shares(), "notes": list(result.notes)}
+        job.folder.finish("enhance", key, **facts)
+        job.folder.log("enhanced", seconds=result.seconds, **facts)
+    job.notes += [n for n in job.folder.facts("enhance")["notes"] if n not in job.notes]
+    image, flags = io.read_volume(path / STORE_FILE), io.read_volume(path / FLAGS_FILE)
+    return image, TrustMap(flags.data, flags.grid)
+
+
+def _region(grid: Grid, box: Any) -> Region | None:
+    if box is None:
+        return None
+    return Region(grid, tuple(int(v) for v in box[0]), tuple(int(v) for v in box[1]))
+
+
+def _publish(job: Job, image: Image, trust: TrustMap, work: Path) -> None:
+    """Put the finished files under their names, then drop the work in progress."""
+    path = job.folder.path
+    job.progress(0, 1, "writing the enhanced volume")
+    for name in (TIFF_FILE, FLAGS_FILE):
+        (path / name).unlink(missing_ok=True)
+    if job.plan.values["result.tiff"]:
+        io.write(path / TIFF_FILE, image)
+    io.write(path / FLAGS_FILE, Image(trust.flags, trust.grid, FLAGS_FILE))
+    shutil.rmtree(path / STORE_FILE, ignore_errors=True)
+    Path(image.source).replace(path / STORE_FILE)
+    shutil.rmtree(work, ignore_errors=True)
+    job.progress(1, 1, "writing the enhanced volume")
+
+
+def _facts(
+    job: Job,
+    report: Any,
+    pairs: Sequence[Pair],
+    model: Model,
+    flags: TrustMap,
+    method: str,
+    pores: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    path = job.folder.path
+    maps = [n for n in (STORE_FILE, TIFF_FILE, FLAGS_FILE, *pores.get("files", ())) if (path / n).exists()]
+    return {
+        "folder": str(path),
+        "files": ["report.html", *maps, "trust.json", "plan.yaml"],
+        "verdict": report.verdict,
+        "sentence": report.sentence,
+        "method": method,
+        "scores": {n: {m: s.raw for m, s in row.items()} for n, row in report.scores.items()},
+        "registration": [pair_facts(p) for p in pairs],
+        "flags": flags.shares(),
+        "pores": {k: v for k, v in pores.items() if k != "files"},
+        "training": {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "members")},
+        "notes": list(dict.fromkeys(job.notes)),
+        "seconds": seconds,
+        "finescan": finescan.__version__,
+    }

@@ -22,7 +22,7 @@ _SAMPLE_PIXELS = 1 << 24
 def describe(image: Image) -> dict[str, Any]:
     """Facts about the grey levels (plain numbers, for JSON); of images above 16 Mpx, from evenly spread bands.
 
-    Of a volume, eight slices are looked at; where its field of view is round, only what lies inside counts.
+    Of a volume, nine slices are looked at; where its field of view is round, only what lies inside counts.
 
     Returns
     -------

@@ -46,12 +46,12 @@ def settled(
         raise MissingPixelSize(" ".join(x for x in (f"{name} has no {word}.", doubt, advice) if x))
     if len(values) != ndim or not all(ABSURD_BELOW_NM <= float(v) <= ABSURD_ABOVE_NM for v in values):
         shown = " x ".join(f"{float(v):g}" for v in values)
-        whose = f"The {word} passed for" if source == "user" else f"The {word} in"
+        whose = f"The {word} in" if given is None else f"The {word} passed for"
         raise MissingPixelSize(
             f"{whose} {name} is {shown} nm, but {ABSURD_BELOW_NM:g} to {ABSURD_ABOVE_NM:g} nm is possible. {advice}"
         )
     size = tuple(float(v) for v in values)
     start = tuple(float(v) for v in origin or (0.0,) * ndim)
-    if source == "user" and origin and stated:
+    if given is not None and origin and stated:
         start = tuple(o * new / old for o, new, old in zip(start, size, stated, strict=True))
     return size, source, start

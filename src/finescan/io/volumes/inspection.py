@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from finescan.io.volumes.pieces import some_slices
 from finescan.values import Circle, Image
 
-_SLICES = 8
+_SLICES = 9
 _WINDOW = 1448  # 2 Mpx per slice
 #: Side of a corner block over the side of the slice: all of it lies outside the inscribed circle (limit 0.146).
 _CORNER = 0.1
@@ -19,7 +19,7 @@ _CORNER = 0.1
 
 @dataclass(frozen=True)
 class Sample:
-    """Up to eight slices, cut to at most 1448 x 1448 in the middle, and which of their pixels count.
+    """Up to nine slices, cut to at most 1448 x 1448 in the middle, and which of their pixels count.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ def slabs(data: Any) -> Iterator[tuple[int, NDArray[Any]]]:
 
 
 def some_slices(count: int, most: int) -> list[int]:
-    """Numbers of up to ``most`` slices spread over a volume, the middle one first, its ends last.
+    """Numbers of up to ``most`` (odd) slices spread over a volume, the middle one first, its ends last.
 
     >>> some_slices(100, 3)
     [50, 17, 83]

@@ -24,7 +24,7 @@ from finescan.values import Grid, Image
 
 #: A file of pictures with fewer slices is not taken for a volume unless asked.
 LEAST_SLICES = 5
-_SAMPLED, _WINDOW = 33, 1024
+_SAMPLED, _WINDOW = 33, 256
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from finescan.enhancement.config import EnhanceConfig, Enhanced
+from finescan.enhancement.device import on_device
 from finescan.enhancement.guard import mixed
 from finescan.enhancement.layout import Layout, choose_layout
 from finescan.enhancement.ledger import model_digest
@@ -76,7 +75,7 @@ def enhance(
     began = time.perf_counter()
     config = config or EnhanceConfig()
     _check(model, lr)
-    with _on_device(model, config) as (device, notes):
+    with on_device(model, config.device, config.threads) as (device, notes):
         job = _job(model, lr, config, device)
         where = None if folder is None else Path(folder)
         job, sink = _opened(job, where)
@@ -97,28 +96,6 @@ def _check(model: Model, lr: Image) -> None:
             f"Enhancement takes a grey image with axes YX, but {lr.name} has axes {lr.grid.axes} and format {lr.dtype}."
         )
     require_ratio(model, lr)
-
-
-@contextmanager
-def _on_device(model: Model, config: EnhanceConfig) -> Iterator[tuple[str, list[str]]]:
-    """The model on the device asked for, torch on the threads asked for; both as before afterwards."""
-    notes: list[str] = []
-    home, threads = model.device, torch.get_num_threads()
-    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    try:
-        model.to(wanted)
-    except RuntimeError as e:
-        if config.device != "auto":
-            raise InputError(f"The device {wanted} cannot be used ({e}). Pass device='cpu' or leave it out.") from e
-        notes.append("The graphics card could not be used; computing on the processor.")
-        wanted = "cpu"
-        model.to(wanted)
-    torch.set_num_threads(config.threads or threads)
-    try:
-        yield wanted, notes
-    finally:
-        torch.set_num_threads(threads)
-        model.to(home)
 
 
 def _job(model: Model, lr: Image, config: EnhanceConfig, device: str) -> _Job:

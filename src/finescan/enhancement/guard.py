@@ -18,10 +18,16 @@ from finescan.patches.grey import AVERAGE_PX
 
 TOLERANCE = 0.05  # of the training range, beyond it: about the noise of a local average
 SATURATED_NEIGHBOURS = 3  # saturated pixels of 3 x 3 that make a saturated place: one alone is a noise peak
-_GROWN, _RAMP = 4, (3, 5)  # pixels around a doubtful one that are pure interpolation; box filters of the ramp
-_REACH = _GROWN + sum(s // 2 for s in _RAMP)
+GROWN, _RAMP = 4, (3, 5)  # pixels around a doubtful one that are pure interpolation; box filters of the ramp
 SPREAD = 2  # working pixels from a weight within which it may touch an output pixel of a coarse pixel
-GUARD_HALO = AVERAGE_PX // 2 + _REACH + SPREAD
+
+
+def reach(grown: int = GROWN) -> int:
+    """Pixels from a doubtful one within which interpolation has a share: 7 with the usual ``grown``."""
+    return grown + sum(s // 2 for s in _RAMP)
+
+
+GUARD_HALO = AVERAGE_PX // 2 + reach() + SPREAD
 
 
 def doubtful(
@@ -54,13 +60,15 @@ def doubtful(
     return mask if mask is not None and mask.any() else None
 
 
-def doubt_weight(mask: NDArray[np.bool_] | None) -> NDArray[np.float32] | None:
-    """Weight of the interpolation: 1 on the mask and next to it, falling smoothly to exactly 0 eight pixels away."""
+def doubt_weight(mask: NDArray[np.bool_] | None, grown: int = GROWN) -> NDArray[np.float32] | None:
+    """Weight of the interpolation: 1 on the mask and next to it, falling smoothly to exactly 0 further away.
+
+    ``grown`` pixels around the mask are pure interpolation; :func:`reach` pixels from it there is none.
+    """
     if mask is None:
         return None
-    grown = ndimage.maximum_filter(mask, 2 * _GROWN + 1)
-    near = ndimage.maximum_filter(mask, 2 * _REACH + 1)
-    weight = grown.astype(np.float64)
+    near = ndimage.maximum_filter(mask, 2 * reach(grown) + 1)
+    weight = ndimage.maximum_filter(mask, 2 * grown + 1).astype(np.float64)
     for size in _RAMP:
         weight = ndimage.uniform_filter(weight, size, mode="nearest")
     # running sums leave rounding dust far from the mask, which must be nothing at all

@@ -94,7 +94,7 @@ class FolderSink:
         if not self.complete and not self._ledger.done:
             shutil.rmtree(partial, ignore_errors=True)  # made before the first block was recorded: nothing in it
             _create_flags(folder / FLAGS, flags.shape)
-            create_ome_zarr(partial, out, dtype, chunk=int(self.header["chunk"]))
+            create_ome_zarr(partial, out, dtype, chunk=self.header["chunk"], shard=self.header.get("shard"))
         self._array = open_ome_zarr(folder / STORE if self.complete else partial)
 
     def done(self) -> Mapping[int, Mapping[str, Any]]:

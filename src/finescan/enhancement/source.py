@@ -6,6 +6,7 @@ Everything here is local: what a block holds does not depend on how the map is c
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,7 @@ def survey(lr: Image, saturation: Levels | None) -> Survey:
     """Hash of all grey levels; saturation detected unless given (the format's limit, held by > 0.01 % of pixels)."""
     digest = hashlib.blake2b(str((lr.grid.to_dict(), lr.dtype.str)).encode(), digest_size=16)
     limit = np.iinfo(lr.dtype).max if lr.dtype.kind in "ui" else None
-    step = max(1, _BAND_BYTES // max(1, lr.grid.shape[1] * lr.dtype.itemsize))
+    step = max(1, _BAND_BYTES // max(1, math.prod(lr.grid.shape[1:]) * lr.dtype.itemsize))
     at_limit = 0
     for first in range(0, lr.grid.shape[0], step):
         band = np.ascontiguousarray(lr.data[first : first + step])
@@ -122,8 +123,8 @@ class Source:
         self.saturation, self.guard = saturation, guard
         self.margin = max(halo, GUARD_HALO if guard else 0)
         self.same = lr.grid.same_as(work)
-        self._owner = [_nearest(lr.grid, work, axis) for axis in range(lr.grid.ndim)]
-        self._under = [_nearest(out, lr.grid, axis) for axis in range(lr.grid.ndim)]
+        self._owner = [nearest(lr.grid, work, axis) for axis in range(lr.grid.ndim)]
+        self._under = [nearest(out, lr.grid, axis) for axis in range(lr.grid.ndim)]
         ratio = work.sr_factor(lr.grid)
         self._border = tuple(int(np.ceil(halo * r)) for r in ratio)
 
@@ -226,7 +227,7 @@ def filled(grey: NDArray[np.float64], bad: NDArray[np.bool_], default: float) ->
     return result
 
 
-def _nearest(grid: Grid, other: Grid, axis: int) -> NDArray[np.intp]:
+def nearest(grid: Grid, other: Grid, axis: int) -> NDArray[np.intp]:
     """Index of the pixel of ``other`` that holds the centre of each pixel of ``grid``, along one axis."""
     scale, offset = grid.step_to(other)
     at = np.floor(np.arange(grid.shape[axis]) * scale[axis] + offset[axis] + 0.5 + 1e-9).astype(np.intp)

@@ -39,6 +39,7 @@ class Stages(Generic[Item, Read, Computed]):
     read : item -> what the computation needs.
     compute : iterator of those -> iterator of results (may hold back and combine).
     write : keeps one result.
+    depth : items that may wait between two stages.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class Stages(Generic[Item, Read, Computed]):
         read: Callable[[Item], Read],
         compute: Callable[[Iterator[Read]], Iterable[Computed]],
         write: Callable[[Computed], None],
+        *,
+        depth: int = DEPTH,
     ) -> None:
         self._read, self._compute, self._write = read, compute, write
-        self._to_compute: queue.Queue[Any] = queue.Queue(DEPTH)
-        self._to_write: queue.Queue[Any] = queue.Queue(DEPTH)
+        self._to_compute: queue.Queue[Any] = queue.Queue(depth)
+        self._to_write: queue.Queue[Any] = queue.Queue(depth)
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self.written = 0

@@ -29,11 +29,19 @@ def read_hdf5(path: Path, asked: Asked) -> Stack:
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401  (registers the decoders of compressed synchrotron files)
     file = h5py.File(path, "r", locking=False)
-    data = _dataset(file, path.name, asked.dataset)
+    try:
+        return _volume(file, path.name, asked.dataset)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _volume(file: Any, name: str, asked: str | None) -> Stack:
+    data = _dataset(file, name, asked)
     keep = _kept(data.shape)
     if len(keep) != 3:
-        raise InputError(f"{data.name} in {path.name} has shape {data.shape}, but a volume has three axes (z, y, x).")
-    _require_decodable(data, path.name)
+        raise InputError(f"{data.name} in {name} has shape {data.shape}, but a volume has three axes (z, y, x).")
+    _require_decodable(data, name)
     shape = tuple(int(data.shape[a]) for a in keep)
 
     def fetch(where: Slices) -> NDArray[Any]:

@@ -25,13 +25,12 @@ def read_tiff_volume(path: Path, asked: Asked) -> Stack:
             "volume into a file of their own."
         )
     (one,) = series
-    text = _description(one)
+    text, plane = _description(one), facts_of_page(one.keyframe, path)
     axes = "".join(a if a in "TCZYXS" else "T" for a in one.axes)
     data, channel = _load(one, path), asked.channel
     if "S" in axes and channel is None:
         channel = _only_grey(data, axes, path.name)
     data = as_zyx(data, axes, path.name, channel, channel_names(text))
-    plane = facts_of_page(one.keyframe, path)
     return Stack(data, _facts(text, plane, data.shape))
 
 

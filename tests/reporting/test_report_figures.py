@@ -187,7 +187,7 @@ def test_a_contestant_looks_the_same_in_every_plot() -> None:
 
 
 def test_curves_differ_by_more_than_colour() -> None:
-    css = (Path(figures_module.__file__).parent / "page" / "report.css").read_text(encoding="utf-8")
+    css = (Path(figures_module.__file__).parent / "page" / "plots.css").read_text(encoding="utf-8")
     dashes = [re.search(rf"\.s{k} {{[^}}]*dasharray: ([\d. ]+)", css) for k in range(2, 9)]
     assert len({d.group(1) for d in dashes}) == 7
 

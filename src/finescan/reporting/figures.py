@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
+from finescan.reporting.axes import REFERENCES, Axis, Panel, frame, legend_entries, nice, number, styles_of, svg, three
 from finescan.reporting.pictures import cividis_data_uri, grey_window
 from finescan.reporting.report import Series
 from finescan.values import Residual
 
 _WIDTH, _HEIGHT = 640.0, 340.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72.0, 16.0, 14.0, 48.0
-#: styles (colour and dash) of the style sheet; names that come back in several plots keep theirs
-_STYLES = {
-    "enhanced": "s1",
-    **dict.fromkeys(("fine", "fine scan", "reference"), "s2"),
-    **{"fast": "s3", "ridge": "s4", "lanczos": "s5", "nearest": "s7", "coarse": "s6", "bicubic": "s8"},
-}
-_REFERENCES = ("ref1", "ref2", "ref3")
 
 
 def checkerboard(a: NDArray[np.generic], b: NDArray[np.generic], tiles: int = 8) -> NDArray[np.generic]:
@@ -73,89 +67,59 @@ def line_plot(
     Curves differ by colour *and* dash pattern. Values that are not finite (or not positive on a logarithmic axis)
     leave a gap.
     """
-    x_axis = _Axis([s.x for s in series], log_x, _LEFT, _WIDTH - _RIGHT)
-    y_axis = _Axis([s.y for s in series], log_y, _HEIGHT - _BOTTOM, _TOP)
-    rows = -(-len(series) // 3)
-    parts = [_frame(x_axis, y_axis, x_label, y_label)]
-    for k, (s, style) in enumerate(zip(series, _styles(series), strict=True)):
+    panel = Panel(_LEFT, _TOP, _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM)
+    styles = curve_styles(series)
+    parts = [
+        curves(series, styles, panel, x_label, y_label, log_x=log_x, log_y=log_y),
+        legend_entries([(style, s.name) for style, s in zip(styles, series, strict=True)], _LEFT, _HEIGHT + 8),
+    ]
+    return svg(_WIDTH, _HEIGHT + 20 * -(-len(series) // 3), parts, title or y_label, description)
+
+
+def curves(
+    series: Sequence[Series],
+    styles: Sequence[str],
+    panel: Panel,
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    minima: bool = False,
+    like: Sequence[Series] = (),
+) -> str:
+    """Curves in a frame. ``minima`` marks the lowest point of each; ``like`` are further curves the axes span."""
+    x_axis = Axis([s.x for s in (*series, *like)], log_x, panel.left, panel.right)
+    y_axis = Axis([s.y for s in (*series, *like)], log_y, panel.bottom, panel.top)
+    parts = [frame(panel, x_axis, y_axis, x_label, y_label)]
+    for s, style in zip(series, styles, strict=True):
         parts.append(f'<path class="curve {style}" d="{_path(s, x_axis, y_axis)}"/>')
-        parts.append(_legend_entry(k, style, s.name))
-    return _svg(_WIDTH, _HEIGHT + 20 * rows, parts, title or y_label, description)
+        if minima and not s.reference and (lowest := minimum(s)) is not None:
+            x, y = float(x_axis.place(lowest[0])), float(y_axis.place(lowest[1]))
+            words = f"{s.name}: lowest at {number(lowest[0])}"
+            parts.append(
+                f'<circle class="dot {style}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{escape(words)}</title></circle>'
+            )
+    return "".join(parts)
 
 
-def _styles(series: Sequence[Series]) -> list[str]:
+def minimum(s: Series) -> tuple[float, float] | None:
+    """The lowest finite point of a curve."""
+    y = np.asarray(s.y, np.float64)
+    if not np.isfinite(y).any():
+        return None
+    k = int(np.nanargmin(np.where(np.isfinite(y), y, np.nan)))
+    return float(np.asarray(s.x)[k]), float(y[k])
+
+
+def curve_styles(series: Sequence[Series]) -> list[str]:
     """A style per curve: that of its name, else the first one that is free."""
-    taken = {_STYLES[s.name] for s in series if s.name in _STYLES and not s.reference}
-    free = itertools.cycle([s for s in sorted(set(_STYLES.values())) if s not in taken] or ["s1"])
-    references = itertools.cycle(_REFERENCES)
-    return [next(references) if s.reference else _STYLES.get(s.name) or next(free) for s in series]
+    own = iter(styles_of([s.name for s in series if not s.reference]))
+    references = itertools.cycle(REFERENCES)
+    return [next(references) if s.reference else next(own) for s in series]
 
 
-class _Axis:
-    """Values to picture coordinates, and the ticks."""
-
-    def __init__(self, values: Iterable[object], log: bool, start: float, stop: float) -> None:
-        v = np.concatenate([np.asarray(a, np.float64).ravel() for a in values] or [np.zeros(0)])
-        v = v[np.isfinite(v) & ((v > 0) if log else True)]
-        v = np.log10(v) if log else v
-        low, high = (float(v.min()), float(v.max())) if v.size else (0.0, 1.0)
-        if high - low < 1e-12 * max(1.0, abs(high)):
-            low, high = low - 0.5, high + 0.5
-        margin = 0.03 * (high - low)
-        self.log, self.low, self.high, self.start, self.stop = log, low - margin, high + margin, start, stop
-
-    def place(self, value: object) -> NDArray[np.float64]:
-        v = np.asarray(value, np.float64)
-        if self.log:
-            v = np.log10(np.where(v > 0, v, np.nan))
-        return self.start + (v - self.low) / (self.high - self.low) * (self.stop - self.start)
-
-    def ticks(self) -> list[float]:
-        if self.log and self.high - self.low > 1.2:
-            first, last = math.ceil(self.low), math.floor(self.high)
-            every = max(1, (last - first + 1) // 6)
-            return [10.0**e for e in range(first, last + 1, every)]
-        low, high = (10**self.low, 10**self.high) if self.log else (self.low, self.high)
-        step = nice((high - low) / 5)
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        return [k * step for k in range(first, last + 1) if not self.log or k > 0]
-
-
-def nice(value: float) -> float:
-    """The nearest 1, 2 or 5 times a power of ten that is not below ``value``."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= value * (1 - 1e-9))
-
-
-def number(value: float) -> str:
-    """Short text of a number for an axis: ``12``, ``0.25``, ``1e-06``."""
-    return f"{value:.6g}".replace("-", "−")
-
-
-def _frame(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
-    left, right, top, bottom = _LEFT, _WIDTH - _RIGHT, _TOP, _HEIGHT - _BOTTOM
-    out = []
-    for t in x_axis.ticks():
-        x = float(x_axis.place(t))
-        out.append(f'<path class="grid" d="M{x:.1f} {top}V{bottom}"/>')
-        out.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{number(t)}</text>')
-    for t in y_axis.ticks():
-        y = float(y_axis.place(t))
-        out.append(f'<path class="grid" d="M{left} {y:.1f}H{right}"/>')
-        out.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{number(t)}</text>')
-    out.append(f'<path class="axis" d="M{left} {top}V{bottom}H{right}"/>')
-    out.append(
-        f'<text class="label" x="{(left + right) / 2}" y="{bottom + 37}" text-anchor="middle">{escape(x_label)}</text>'
-    )
-    middle = (top + bottom) / 2
-    out.append(
-        f'<text class="label" x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">'
-        f"{escape(y_label)}</text>"
-    )
-    return "".join(out)
-
-
-def _path(s: Series, x_axis: _Axis, y_axis: _Axis) -> str:
+def _path(s: Series, x_axis: Axis, y_axis: Axis) -> str:
     pen, out = "M", []
     for x, y in zip(x_axis.place(s.x), y_axis.place(s.y), strict=True):
         if math.isfinite(x) and math.isfinite(y):
@@ -164,23 +128,6 @@ def _path(s: Series, x_axis: _Axis, y_axis: _Axis) -> str:
         else:
             pen = "M"
     return "".join(out)
-
-
-def _legend_entry(k: int, style: str, name: str) -> str:
-    x, y = _LEFT + (k % 3) * 186, _HEIGHT + 8 + 20 * (k // 3)
-    text = name if len(name) <= 22 else name[:21] + "…"
-    return (
-        f'<path class="curve {style}" d="M{x} {y}h30"/><text x="{x + 38}" y="{y + 4}">{escape(text)}'
-        f"<title>{escape(name)}</title></text>"
-    )
-
-
-def _svg(width: float, height: float, parts: Sequence[str], title: str, description: str) -> str:
-    label = escape(". ".join(t.rstrip(".") for t in (title, description) if t))
-    return (
-        f'<svg class="plot" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">'
-        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{''.join(parts)}</svg>"
-    )
 
 
 # ------------------------------------------------------------------ maps over the fine scan
@@ -207,7 +154,7 @@ def residual_arrows(residual: Residual, extent_nm: tuple[float, float] | None = 
     parts.append(_arrow(8, height + 18, key * per_px, 0.0))
     parts.append(f'<text x="{16 + key * per_px:.1f}" y="{height + 22:.1f}">{number(key)} px of the fine scan</text>')
     text = f"{len(blocks)} blocks, longest arrow {float(np.max(length, initial=0.0)):.2f} px of the fine scan"
-    return _svg(width, height + 32, parts, "What is left after registration, block by block", text)
+    return svg(width, height + 32, parts, "What is left after registration, block by block", text)
 
 
 def _arrow(x: float, y: float, dx: float, dy: float) -> str:
@@ -244,17 +191,13 @@ def colour_map(
     parts = [
         f'{image}x="0" y="0" width="{width:.1f}" height="{height:.1f}" href="{picture}"/>',
         f'{image}x="0" y="{height + 8:.1f}" width="{width:.1f}" height="10" href="{bar}"/>',
-        f'<text x="0" y="{height + 34:.1f}">{_three(low)}</text>',
+        f'<text x="0" y="{height + 34:.1f}">{three(low)}</text>',
         f'<text x="{width / 2:.1f}" y="{height + 34:.1f}" text-anchor="middle">{escape(unit)}</text>',
-        f'<text x="{width:.1f}" y="{height + 34:.1f}" text-anchor="end">{_three(high)}</text>',
+        f'<text x="{width:.1f}" y="{height + 34:.1f}" text-anchor="end">{three(high)}</text>',
     ]
     finite = data[np.isfinite(data)]
     middle = f"median {float(np.median(finite)):.3g}" if finite.size else "no value"
-    return _svg(width, height + 42, parts, title, f"Colours from {_three(low)} to {_three(high)}, {unit}; {middle}")
-
-
-def _three(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+    return svg(width, height + 42, parts, title, f"Colours from {three(low)} to {three(high)}, {unit}; {middle}")
 
 
 def _fit(width_nm: float, height_nm: float, side: float = 320.0) -> tuple[float, float]:

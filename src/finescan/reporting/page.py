@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -37,10 +37,14 @@ def write_report(path: str | os.PathLike[str], report: Report, *, overwrite: boo
     ------
     OutputError : the file exists and ``overwrite`` is False, or it cannot be written.
     """
-    path = Path(path)
+    return write_page(Path(path), lambda: render(report), overwrite)
+
+
+def write_page(path: Path, make: Callable[[], str], overwrite: bool) -> Path:
+    """The page at its path: complete, or not at all."""
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists already. Pass overwrite=True, or --overwrite on the command line.")
-    html = render(report)
+    html = make()
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(html, encoding="utf-8", newline="\n")
@@ -54,12 +58,17 @@ def write_report(path: str | os.PathLike[str], report: Report, *, overwrite: boo
 def render(report: Report) -> str:
     """The page as text."""
     scenes = SceneWriter()
-    body = sections.all_sections(report, scenes)
+    return page_html(report.title, sections.all_sections(report, scenes), scenes)
+
+
+def page_html(title: str, body: Sequence[sections.Section], scenes: SceneWriter, *, kind: str = "report") -> str:
+    """Sections and scenes as one page; ``kind`` is the word above the title."""
     script = _script(scenes.has_volumes)
-    return Template(_part("report.html")).substitute(
-        title=escape(report.title),
+    return Template(part_of_page("report.html")).substitute(
+        title=escape(title),
+        kind=escape(kind),
         version=escape(__version__),
-        css=_part("report.css") + (_part("volume.css") if scenes.has_volumes else ""),
+        css=_style(scenes.has_volumes),
         js=script,
         script_hash=_hash(script),
         navigation=_navigation(body),
@@ -72,13 +81,19 @@ def _navigation(body: Sequence[sections.Section]) -> str:
     return "".join(f'<li><a href="#{s.name}">{escape(s.title)}</a></li>' for s in body)
 
 
+def _style(volumes: bool) -> str:
+    names = ("palette.css", "report.css", "plots.css", *(("volume.css",) if volumes else ()))
+    return "".join(map(part_of_page, names))
+
+
 def _script(volumes: bool) -> str:
     """The page's only program; the part that shows volumes comes along when there are some."""
     names = ("base.js", "scene.js", *(("volume.js",) if volumes else ()), "start.js")
-    return '"use strict";\n(() => {\n' + "\n".join(map(_part, names)) + "})();\n"
+    return '"use strict";\n(() => {\n' + "\n".join(map(part_of_page, names)) + "})();\n"
 
 
-def _part(name: str) -> str:
+def part_of_page(name: str) -> str:
+    """A file the page is made of."""
     return resources.files("finescan.reporting").joinpath("page", name).read_text(encoding="utf-8")
 
 

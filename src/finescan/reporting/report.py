@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from finescan.errors import InputError
 from finescan.reporting.volume import VolumeScene
 from finescan.values import Residual, TrustMap
+
+if TYPE_CHECKING:
+    from finescan.reporting.chapter import Chapter
 
 MODES = ("swipe", "side")
 
@@ -235,6 +238,7 @@ class Report:
     plan : (choice, value, reason) of every automatic choice.
     notes : warnings, shown right below the verdict.
     provenance : plain nested values: versions, files, hashes, seeds, date.
+    measurements : chapters about what was measured (pores); no section when there are none.
     """
 
     title: str
@@ -247,3 +251,4 @@ class Report:
     plan: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    measurements: tuple[Chapter, ...] = ()

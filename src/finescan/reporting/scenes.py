@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.reporting.legend import FLAG_STYLES, grey_text, legend
 from finescan.reporting.pictures import cividis_table, grey_window, jpeg_data_uri, png_data_uri
 from finescan.reporting.report import Layer, Scene
 from finescan.reporting.volume import VolumeScene
 from finescan.reporting.volume_scenes import volume_html
+from finescan.reporting.words import FLAG_STYLES, grey_text, legend
 from finescan.values import FLAGS, TrustMap
 
 

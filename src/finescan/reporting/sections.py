@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from finescan.reporting.chapters import chapter_html
 from finescan.reporting.figures import colour_map, line_plot, residual_arrows
 from finescan.reporting.report import (
     Column,
@@ -22,6 +23,7 @@ from finescan.reporting.report import (
 )
 from finescan.reporting.scenes import SceneWriter
 from finescan.reporting.volume import VolumeScene
+from finescan.reporting.words import mean_and_error
 from finescan.values import Residual
 
 _TABLE_ROWS = 60  # rows of the table behind a plot
@@ -61,19 +63,21 @@ def all_sections(report: Report, scenes: SceneWriter) -> list[Section]:
     """Every section, in reading order; one without content says so."""
     return [
         _answer(report),
-        _section("overview", _whole(report), _overview(report, scenes)),
-        _section("crops", "Close-ups", _crops(report, scenes)),
-        _section("metrics", "Scores", "".join(metric_table(t) for t in report.metrics) or _nothing("No score")),
-        _section("spectra", "Detail", _plots(report.curves.spectra, "No power spectrum or ring correlation")),
-        _section("histograms", "Grey levels", _plots(report.curves.histograms, "No histogram")),
-        _section("registration", "Registration", _registrations(report, scenes)),
-        _section("training", "Training", _plots(report.curves.learning, "No learning curve")),
-        _section("plan", "Choices", _plan(report.plan)),
-        _section("provenance", "Provenance", _provenance(report.provenance)),
+        section("overview", _whole(report), _overview(report, scenes)),
+        section("crops", "Close-ups", _crops(report, scenes)),
+        section("metrics", "Scores", "".join(metric_table(t) for t in report.metrics) or _nothing("No score")),
+        *_measurements(report, scenes),
+        section("spectra", "Detail", _plots(report.curves.spectra, "No power spectrum or ring correlation")),
+        section("histograms", "Grey levels", _plots(report.curves.histograms, "No histogram")),
+        section("registration", "Registration", _registrations(report, scenes)),
+        section("training", "Training", _plots(report.curves.learning, "No learning curve")),
+        section("plan", "Choices", _plan(report.plan)),
+        section("provenance", "Provenance", provenance_html(report.provenance)),
     ]
 
 
-def _section(name: str, title: str, html: str) -> Section:
+def section(name: str, title: str, html: str) -> Section:
+    """A section under its heading."""
     return Section(name, title, f'<section id="{name}"><h2>{escape(title)}</h2>{html}</section>')
 
 
@@ -84,11 +88,15 @@ def _nothing(what: str) -> str:
 def _answer(report: Report) -> Section:
     answer = report.answer
     words, kind = VERDICTS.get(answer.verdict, (answer.verdict.capitalize(), "equal"))
-    html = (
-        f'<section id="answer"><div class="answer {kind}"><h2>{escape(words)}</h2>'
-        f'<p class="sentence">{escape(answer.sentence)}</p>{_facts(answer.facts)}</div>{_notes(report.notes)}</section>'
+    return Section("answer", "Verdict", answer_html(kind, words, answer.sentence, answer.facts, report.notes))
+
+
+def answer_html(kind: str, words: str, sentence: str, facts: Iterable[tuple[str, str]], notes: Sequence[str]) -> str:
+    """The result, in the colour of its ``kind`` ("better", "equal", "worse"), and what to know right below."""
+    return (
+        f'<section id="answer"><div class="answer {escape(kind)}"><h2>{escape(words)}</h2>'
+        f'<p class="sentence">{escape(sentence)}</p>{_facts(facts)}</div>{_notes(notes)}</section>'
     )
-    return Section("answer", "Verdict", html)
 
 
 def _notes(notes: Sequence[str]) -> str:
@@ -101,6 +109,15 @@ def _notes(notes: Sequence[str]) -> str:
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
     items = "".join(f"<div><dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd></div>" for k, v in facts)
     return f'<dl class="facts">{items}</dl>' if items else ""
+
+
+def _measurements(report: Report, scenes: SceneWriter) -> list[Section]:
+    if not report.measurements:
+        return []
+    chapters = "".join(
+        f"{f'<h3>{escape(c.title)}</h3>' if c.title else ''}{chapter_html(c, scenes)}" for c in report.measurements
+    )
+    return [section("measurements", "Measured", chapters)]
 
 
 # ------------------------------------------------------------------ pictures
@@ -259,15 +276,6 @@ def _score(score: Score | None, best: bool) -> str:
     return f'<td class="number best">★ {text}</td>' if best else f'<td class="number">{text}</td>'
 
 
-def mean_and_error(score: Score) -> str:
-    """``31.42 ± 0.05``: the error with two digits, the mean with as many decimals."""
-    error = score.standard_error
-    if error is None or not math.isfinite(error) or error <= 0 or not math.isfinite(score.mean):
-        return f"{score.mean:#.4g}".rstrip(".")
-    decimals = min(6, max(0, 1 - math.floor(math.log10(error))))
-    return f"{score.mean:.{decimals}f} ± {error:.{decimals}f}"
-
-
 def _plan(plan: Sequence[tuple[str, str, str]]) -> str:
     if not plan:
         return _nothing("No plan")
@@ -283,7 +291,8 @@ def _plan(plan: Sequence[tuple[str, str, str]]) -> str:
     )
 
 
-def _provenance(provenance: Mapping[str, Any]) -> str:
+def provenance_html(provenance: Mapping[str, Any]) -> str:
+    """Where everything comes from, flattened to a table."""
     if not provenance:
         return _nothing("No provenance")
     rows = "".join(

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.reporting.legend import grey_text, legend
 from finescan.reporting.pictures import png_data_uri
 from finescan.reporting.volume import VolumeBox, VolumeLayer, VolumeScene
 from finescan.reporting.volume_pictures import (
@@ -24,6 +23,7 @@ from finescan.reporting.volume_pictures import (
     planes,
     shrunk,
 )
+from finescan.reporting.words import grey_text, legend
 from finescan.values import FLAGS, Grid
 
 _FIXED = {"xz": 1, "yz": 2}  # the axis along which a cut stands still

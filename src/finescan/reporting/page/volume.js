@@ -156,7 +156,7 @@ class Volume {
     const names = shown.map((i) => this.layers[i].name);
     const label = el("p", { class: "names" }, ...names.map((n) => el("span", {}, n)));
     const panes = Object.keys(CUTS).map((cut) => this.pane(cut, shown, names, label));
-    const box = el("div", { class: "group" }, label, ...panes.map((p) => p.box));
+    const box = el("div", { class: "cuts" }, label, ...panes.map((p) => p.box));
     for (const pane of panes) pane.group = box;
     return { panes, box };
   }

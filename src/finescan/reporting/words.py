@@ -1,4 +1,4 @@
-"""Words below a scene: the flags by colour and hatch, and grey levels."""
+"""Words that several parts of a page share: flags by colour and hatch, grey levels, scores with their error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from html import escape
 
+from finescan.reporting.report import Score
 from finescan.values import FLAGS
 
 #: colour and hatch per flag; blue to yellow like cividis, never told apart by colour alone
@@ -51,3 +52,12 @@ def grey_text(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return "0"
     return f"{value:.4g}" if abs(value) < 1e4 or abs(value) >= 1e6 else f"{value:.0f}"
+
+
+def mean_and_error(score: Score) -> str:
+    """``31.42 ± 0.05``: the error with two digits, the mean with as many decimals."""
+    error = score.standard_error
+    if error is None or not math.isfinite(error) or error <= 0 or not math.isfinite(score.mean):
+        return f"{score.mean:#.4g}".rstrip(".")
+    decimals = min(6, max(0, 1 - math.floor(math.log10(error))))
+    return f"{score.mean:.{decimals}f} ± {error:.{decimals}f}"

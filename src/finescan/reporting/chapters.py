@@ -1,0 +1,178 @@
+"""Chapters as HTML: figures with their numbers, tables, scenes, words. All that comes from outside is escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+
+from finescan.reporting.chapter import Cell, Chapter, Figure, Part, Table
+from finescan.reporting.report import Column, Score
+from finescan.reporting.scenes import SceneWriter
+from finescan.reporting.words import mean_and_error
+
+_ARROWS = {"higher": " ↑", "lower": " ↓"}
+_PICK: dict[str, Callable[..., float]] = {"higher": max, "lower": min}
+
+
+def chapter_html(chapter: Chapter, scenes: SceneWriter) -> str:
+    """The parts in order; figures that are not wide stand beside each other."""
+    out: list[str] = []
+    row: list[Figure] = []
+
+    def flush() -> None:
+        if row:
+            out.append(f'<div class="plots">{"".join(map(figure_html, row))}</div>')
+            row.clear()
+
+    for part in chapter.parts:
+        if isinstance(part, Figure) and not part.wide:
+            row.append(part)
+            continue
+        flush()
+        out.append(_part(part, scenes))
+    flush()
+    return "".join(out)
+
+
+def _part(part: Part, scenes: SceneWriter) -> str:
+    if isinstance(part, str):
+        return f'<p class="prose">{escape(part)}</p>'
+    if isinstance(part, Table):
+        return table_html(part)
+    if isinstance(part, Figure):
+        return f'<div class="plots wide">{figure_html(part)}</div>'
+    return scenes.html(part)
+
+
+def figure_html(figure: Figure) -> str:
+    """Title, picture, note, and the numbers to unfold."""
+    numbers = "".join(_bare_table(t) for t in figure.tables)
+    details = f"<details><summary>The numbers</summary>{numbers}</details>" if numbers else ""
+    return (
+        f"<figure><h3>{escape(figure.title)}</h3>{figure.svg}"
+        f"<figcaption><p>{escape(figure.note)}</p></figcaption>{details}</figure>"
+    )
+
+
+def table_html(table: Table) -> str:
+    """Title and rows; the best of a column (or of a group in it) is bold and marked with a star."""
+    starred = any(c.better for c in table.columns)
+    return f"<h3>{escape(table.title)}</h3>{_bare_table(table)}" + (
+        f'<p class="muted">★ best{f" per {escape(table.best_within)}" if table.best_within else ""}.</p>'
+        if starred
+        else ""
+    )
+
+
+def _bare_table(table: Table) -> str:
+    best, whole = best_cells(table), _whole(table)
+    heads = "".join(_head(c, k, table) for k, c in enumerate(table.columns))
+    rows = []
+    for r, row in enumerate(table.rows):
+        cells = "".join(_cell(v, (r, k) in best, k, whole[k]) for k, v in enumerate(row))
+        new = r > 0 and table.best_within and _group(table, r) != _group(table, r - 1)
+        rows.append(f"<tr{' class=group' if new else ''}>{cells}</tr>")
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(table.title)}">'
+        f'<table class="numbers">{caption}<thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
+
+
+def _head(column: Column, k: int, table: Table) -> str:
+    arrow = _ARROWS.get(column.better, "")
+    unit = f" ({escape(column.unit)})" if column.unit else ""
+    spoken = f' title="{column.better} is better"' if column.better else ""
+    numeric = k > 0 and any(not isinstance(row[k], str) and row[k] is not None for row in table.rows)
+    return f'<th scope="col"{" class=number" if numeric else ""}{spoken}>{escape(column.name)}{unit}{arrow}</th>'
+
+
+def _cell(value: Cell, best: bool, k: int, whole: bool) -> str:
+    text = escape(cell_text(value, whole))
+    if k == 0:
+        return f'<th scope="row">{text}</th>'
+    if isinstance(value, str):
+        return f"<td>{text}</td>"
+    return f'<td class="number best">★ {text}</td>' if best else f'<td class="number">{text}</td>'
+
+
+def cell_text(value: Cell, whole: bool = False) -> str:
+    """A cell for readers: four digits (none behind the point if ``whole``), an error with two, a dash for nothing."""
+    if isinstance(value, str):
+        return value
+    mean = value.mean if isinstance(value, Score) else value
+    if mean is None or math.isnan(mean):
+        return "–"
+    if isinstance(value, Score):
+        text = mean_and_error(value)
+    elif isinstance(mean, int) or not math.isfinite(mean):
+        text = str(mean)
+    else:
+        text = f"{mean:.0f}" if whole or 1e4 <= abs(mean) < 1e7 else f"{mean:#.4g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+def _whole(table: Table) -> list[bool]:
+    """Columns whose numbers are all whole."""
+    return [all(isinstance(v, (str, int)) or v is None or (isinstance(v, float) and v.is_integer())
+                for v in (row[k] for row in table.rows)) for k in range(len(table.columns))]  # fmt: skip
+
+
+def best_cells(table: Table) -> set[tuple[int, int]]:
+    """(row, column) of the best values, group by group; none in a group of one."""
+    groups = list(dict.fromkeys(_group(table, r) for r in range(len(table.rows))))
+    out: set[tuple[int, int]] = set()
+    for k, column in enumerate(table.columns):
+        for group in groups if column.better in _PICK else ():
+            values = {r: number for r in range(len(table.rows)) if _group(table, r) == group
+                      and (number := _number(table.rows[r][k])) is not None}  # fmt: skip
+            if len(values) > 1:
+                top = _PICK[column.better](values.values())
+                out |= {(r, k) for r, v in values.items() if v == top}
+    return out
+
+
+def _group(table: Table, row: int) -> Cell:
+    if not table.best_within:
+        return ""
+    return table.rows[row][[c.name for c in table.columns].index(table.best_within)]
+
+
+def _number(value: Cell) -> float | None:
+    number = value.mean if isinstance(value, Score) else value
+    return None if number is None or isinstance(number, str) or not math.isfinite(number) else float(number)
+
+
+# ------------------------------------------------------------------ for other programs
+def markdown(table: Table) -> str:
+    """The table for a document: best values bold."""
+    best, whole = best_cells(table), _whole(table)
+    heads = [f"{c.name}{f' ({c.unit})' if c.unit else ''}{_ARROWS.get(c.better, '')}" for c in table.columns]
+    lines = [heads, [":--", *["--:"] * (len(heads) - 1)]]
+    for r, row in enumerate(table.rows):
+        lines.append(
+            [f"**{cell_text(v, whole[k])}**" if (r, k) in best else cell_text(v, whole[k]) for k, v in enumerate(row)]
+        )
+    text = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |" for cells in lines)
+    return f"{text}\n" + (f"\n{table.caption}\n" if table.caption else "")
+
+
+def csv_rows(table: Table) -> list[list[Cell]]:
+    """Heads and rows with full precision; a column with errors becomes two."""
+    errors = [any(isinstance(row[k], Score) and row[k].standard_error is not None for row in table.rows)  # type: ignore[union-attr]
+              for k in range(len(table.columns))]  # fmt: skip
+    head: list[Cell] = []
+    for column, error in zip(table.columns, errors, strict=True):
+        words = f"{column.name}{f' ({column.unit})' if column.unit else ''}"
+        head += [words, f"{words}, standard error"] if error else [words]
+    return [
+        head,
+        *([v for cell, e in zip(row, errors, strict=True) for v in _csv_cells(cell, e)] for row in table.rows),
+    ]
+
+
+def _csv_cells(value: Cell, error: bool) -> Sequence[Cell]:
+    score = value if isinstance(value, Score) else None
+    plain = score.mean if score is not None else value
+    return [plain, score.standard_error if score is not None else None] if error else [plain]

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
         plan_foam,
         realisations,
         record_foam,
+        record_growing_foam,
         simulate_foam,
         true_foam,
     )
     from finescan.simulation.spheres import Spheres, voxelise
-    from finescan.simulation.tomography import ConeBeam, Exposure, expose, project, reconstruct
+    from finescan.simulation.tomography import ConeBeam, Exposure, expose, project, project_volume, reconstruct
     from finescan.simulation.volumes import (
         SAMPLES,
         Placement,
@@ -38,10 +39,20 @@ if TYPE_CHECKING:
 _VOLUMES = {
     **dict.fromkeys(("Sizes", "gap_filling", "grow_foam", "sequential"), "foam"),
     **dict.fromkeys(
-        ("Foam", "FoamPair", "plan_foam", "realisations", "record_foam", "simulate_foam", "true_foam"), "foam_scans"
+        (
+            "Foam",
+            "FoamPair",
+            "plan_foam",
+            "realisations",
+            "record_foam",
+            "record_growing_foam",
+            "simulate_foam",
+            "true_foam",
+        ),
+        "foam_scans",
     ),
     **dict.fromkeys(("Spheres", "voxelise"), "spheres"),
-    **dict.fromkeys(("ConeBeam", "Exposure", "expose", "project", "reconstruct"), "tomography"),
+    **dict.fromkeys(("ConeBeam", "Exposure", "expose", "project", "project_volume", "reconstruct"), "tomography"),
     **dict.fromkeys(
         ("SAMPLES", "Placement", "VolumePair", "blur_growing", "degrade_volume", "simulate_volume_pair"), "volumes"
     ),
@@ -73,10 +84,12 @@ __all__ = [
     "plan_foam",
     "polycrystal",
     "project",
+    "project_volume",
     "random_warp",
     "realisations",
     "reconstruct",
     "record_foam",
+    "record_growing_foam",
     "scan",
     "second_detector",
     "sequential",

@@ -17,6 +17,7 @@ from finescan.simulation.beams import REACH
 from finescan.simulation.foam import Sizes, grow_foam
 from finescan.simulation.spheres import Spheres, voxelise
 from finescan.simulation.tomography import Array, ConeBeam, Exposure, attenuation_for, expose, project, reconstruct
+from finescan.simulation.volumes import growing_weights
 from finescan.values import Acquisition, Circle, Grid, Image
 
 HRES_SIGMA_PX = 1.0
@@ -26,7 +27,9 @@ TRANSMISSION = 0.22  # of the thickest path
 OVERHANG = 0.125  # the foam goes on beyond both end faces by this share of the height: no false edge slices
 MARGIN_PX = round(REACH * 3)  # detector rows and columns beyond the field
 TRUTH_VIEWS = 12  # views per voxel across of a "many views" truth: 6,144 at 512
+GROWING_LEVELS = 5
 ROLES = ("hres", "lres")
+Recorder = Callable[[Array, range], Array]
 _REALISATIONS = ("training", "alternate")
 
 
@@ -142,14 +145,52 @@ def record_foam(foam: Foam, sigma_px: float, *, role: str = "lres", grid: Grid |
     -------
     Image float32, NaN outside the circle.
     """
+    exposure = _exposure(foam, sigma_px, role)
+    image = _scan(foam, foam.geometry, grid, _shown(exposure))
+    return replace(image, name=f"foam {role} {sigma_px:g}", acquisition=_facts(foam, sigma_px))
+
+
+def record_growing_foam(
+    foam: Foam, sigma_centre_px: float, sigma_rim_px: float, *, role: str = "lres", grid: Grid | None = None
+) -> Image:
+    """One recorded volume whose blur grows linearly from the axis to the rim of the field; the noise does not change.
+
+    Noise-free volumes of :data:`GROWING_LEVELS` blurs are mixed by distance from the axis, so that the variance of the
+    blur is the intended one, and the noise of one scan is added.
+
+    Parameters
+    ----------
+    foam : from :func:`plan_foam`.
+    sigma_centre_px, sigma_rim_px : blur of the projections at the axis and at the rim, detector pixels.
+    role, grid : as in :func:`record_foam`.
+    """
+    grid = grid or foam.grid
+    sigmas, weights = growing_weights(grid, foam.circle, sigma_centre_px, sigma_rim_px, GROWING_LEVELS)
+    data = np.zeros(grid.shape, np.float32)
+    for sigma, weight in zip(sigmas, weights, strict=True):
+        clean = replace(_exposure(foam, float(sigma), role), photons=float("inf"))
+        data += weight * _scan(foam, foam.geometry, grid, _shown(clean)).data
+    if np.isfinite(foam.photons):
+        noisy = _exposure(foam, (sigma_centre_px + sigma_rim_px) / 2, role)
+        quiet = replace(noisy, photons=float("inf"))
+        with_noise, without = _shown(noisy), _shown(quiet)
+        noise = _scan(foam, foam.geometry, grid, lambda p, views: with_noise(p, views) - without(p, views))
+        data += noise.data
+    name = f"foam {role} {sigma_centre_px:g} to {sigma_rim_px:g}"
+    return Image(data, grid, name, _facts(foam, (sigma_centre_px, sigma_rim_px)))
+
+
+def _exposure(foam: Foam, sigma_px: float, role: str) -> Exposure:
+    """Blur and noise of one scan; every role and blur has noise of its own."""
     if role not in ROLES:
         raise InputError(f"A foam is recorded as one of {', '.join(ROLES)}, but {role!r} came.")
     noise = np.random.SeedSequence([foam.seed, 61, ROLES.index(role), round(1000 * sigma_px)])
-    exposure = Exposure(sigma_px, foam.photons, foam.attenuation_per_nm, int(noise.generate_state(1)[0]))
-    image = _scan(foam, foam.geometry, grid, lambda lengths, views: expose(lengths, exposure, views))
+    return Exposure(sigma_px, foam.photons, foam.attenuation_per_nm, int(noise.generate_state(1)[0]))
+
+
+def _facts(foam: Foam, sigma_px: float | tuple[float, float]) -> Acquisition:
     extra = {"blur_sigma_px": sigma_px, "photons": foam.photons, "views": foam.geometry.views, "seed": foam.seed}
-    facts = Acquisition(vendor="simulation", pixel_size_from="simulation", extra=extra)
-    return replace(image, name=f"foam {role} {sigma_px:g}", acquisition=facts)
+    return Acquisition(vendor="simulation", pixel_size_from="simulation", extra=extra)
 
 
 def true_foam(
@@ -180,7 +221,13 @@ def true_foam(
     return replace(_scan(foam, geometry, grid, lambda lengths, _: lengths), name="foam truth")
 
 
-def _scan(foam: Foam, geometry: ConeBeam, grid: Grid | None, seen: Callable[[Array, range], Array]) -> Image:
+def _shown(exposure: Exposure) -> Recorder:
+    return lambda lengths, views: expose(lengths, exposure, views)
+
+
+def _scan(foam: Foam, geometry: ConeBeam, grid: Grid | None, seen: Recorder) -> Image:
+    """Reconstruction of a foam whose exact projections go through ``seen``, some views at a time."""
+
     def lengths(views: range) -> Any:
         return seen(project(foam.spheres, geometry, views), views)
 

@@ -189,11 +189,11 @@ def entries(radius: NDArray[np.float64], cell: float) -> int:
 
 @numba.njit(cache=True)
 def _first_overlap(
-    centres: Any, radii: Any, shrink: float, low: Any, cell: float, head: Any, link: Any, owner: Any
+    centres: Any, radii: Any, low: Any, cell: float, head: Any, link: Any, owner: Any
 ) -> tuple[int, int]:
     used = 0
     for k in range(len(radii)):
-        other = hit(head, link, owner, centres[k], radii[k] * shrink, low, cell, centres, radii * shrink)
+        other = hit(head, link, owner, centres[k], radii[k], low, cell, centres, radii)
         if other >= 0:
             return other, k
         used = enter(head, link, owner, used, k, centres[k], radii[k], low, cell)
@@ -218,7 +218,7 @@ def overlapping(position: NDArray[np.float64], radius: NDArray[np.float64]) -> t
     high = (position + radius[:, None]).max(0)
     head, link, owner, cell = empty_cells(low, high, radius)
     order = np.argsort(-radius, kind="stable")
-    a, b = _first_overlap(position[order], radius[order], 1 - TOUCH, low, cell, head, link, owner)
+    a, b = _first_overlap(position[order], radius[order] * (1 - TOUCH), low, cell, head, link, owner)
     return None if a < 0 else (int(order[a]), int(order[b]))
 
 

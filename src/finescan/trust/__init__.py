@@ -29,14 +29,16 @@ from finescan.trust.domain import (
 from finescan.trust.evaluation import evaluate
 from finescan.trust.metrics import METRICS, Metric, essim, matched, ms_ssim, psnr, rmse, ssim
 from finescan.trust.report import Block, Gain, Score, TrustReport
-from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlation
+from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlation, shell_correlation, shell_spectrum
 
 if TYPE_CHECKING:
     from finescan.trust.flicker import SliceFlicker, slice_flicker
     from finescan.trust.gaussian_fit import BlurFit, blur_fit
+    from finescan.trust.volume_judgement import judge_volume
     from finescan.trust.volume_metrics import (
         VOLUME_METRICS,
         SimilarityMaps,
+        VolumeMetric,
         VolumeScores,
         ms_ssim_maps,
         ssim_map,
@@ -44,10 +46,19 @@ if TYPE_CHECKING:
     )
 
 _LATER = {
+    "judge_volume": "volume_judgement",
     **dict.fromkeys(("SliceFlicker", "slice_flicker"), "flicker"),
     **dict.fromkeys(("BlurFit", "blur_fit"), "gaussian_fit"),
     **dict.fromkeys(
-        ("VOLUME_METRICS", "SimilarityMaps", "VolumeScores", "ms_ssim_maps", "ssim_map", "volume_scores"),
+        (
+            "VOLUME_METRICS",
+            "SimilarityMaps",
+            "VolumeMetric",
+            "VolumeScores",
+            "ms_ssim_maps",
+            "ssim_map",
+            "volume_scores",
+        ),
         "volume_metrics",
     ),
 }
@@ -66,6 +77,7 @@ __all__ = [
     "SimilarityMaps",
     "SliceFlicker",
     "TrustReport",
+    "VolumeMetric",
     "VolumeScores",
     "blur_fit",
     "calibrate",
@@ -77,6 +89,7 @@ __all__ = [
     "fit_psf_sigma",
     "grey_distance",
     "grey_statistics",
+    "judge_volume",
     "local_average",
     "matched",
     "ms_ssim",
@@ -87,6 +100,8 @@ __all__ = [
     "rmse",
     "saturated",
     "saturation_levels",
+    "shell_correlation",
+    "shell_spectrum",
     "slice_flicker",
     "ssim",
     "ssim_map",

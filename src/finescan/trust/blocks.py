@@ -18,7 +18,7 @@ SPLIT_PX = 64  # but not into blocks smaller than this
 VALID_SHARE = 0.5  # a block counts if this share of it is there
 
 
-def checked_tiles(tiles: Sequence[Region], grid: Grid) -> list[Region]:
+def checked_tiles(tiles: Sequence[Region], grid: Grid, smallest: int = SMALLEST) -> list[Region]:
     """The tiles, refused if there are none, they lie on another grid, overlap, or are too small for the metrics."""
     if not tiles:
         raise InputError("At least one held-out tile is needed to judge, but none came.")
@@ -27,20 +27,19 @@ def checked_tiles(tiles: Sequence[Region], grid: Grid) -> list[Region]:
             raise InputError(
                 f"Held-out tiles must be boxes on the grid of the results ({grid}), but one is on {t.grid}."
             )
-        if min(t.shape) < SMALLEST:
-            raise InputError(f"A held-out tile needs at least {SMALLEST} px per axis, but {t} came. Use larger tiles.")
-    covered = np.zeros(grid.shape, bool)
-    for t in tiles:
-        if covered[t.slices].any():
+        if min(t.shape) < smallest:
+            raise InputError(f"A held-out tile needs at least {smallest} px per axis, but {t} came. Use larger tiles.")
+    start, stop = np.array([t.start for t in tiles]), np.array([t.stop for t in tiles])
+    for k, t in enumerate(tiles):
+        if ((start[:k] < t.stop) & (stop[:k] > t.start)).all(axis=1).any():
             raise InputError(f"Held-out tiles must not overlap, but {t} does: its pixels would count twice.")
-        covered[t.slices] = True
     return list(tiles)
 
 
-def blocks(tiles: Sequence[Region]) -> list[Region]:
+def blocks(tiles: Sequence[Region], split_px: int = SPLIT_PX) -> list[Region]:
     """The tiles; where they are few, halved along their longer side so that a standard error can be formed."""
     out = list(tiles)
-    while len(out) < FEW and all(max(t.shape) >= 2 * SPLIT_PX for t in out):
+    while len(out) < FEW and all(max(t.shape) >= 2 * split_px for t in out):
         out = [half for t in out for half in _halves(t)]
     return out
 

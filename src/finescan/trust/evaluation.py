@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from finescan.errors import InputError
 from finescan.trust.blocks import VALID_SHARE, blocks, checked_tiles, mean_and_error, nearness, paired_gain
 from finescan.trust.consistency import Consistency, consistency_map
 from finescan.trust.domain import grey_distance
-from finescan.trust.metrics import METRICS, fit_line
+from finescan.trust.metrics import METRICS, decibel, fit_line
 from finescan.trust.report import Block, Gain, Score, TrustReport
 from finescan.trust.resolution import THRESHOLDS, radial_spectrum, ring_correlation
 from finescan.trust.verdict import judge
@@ -86,16 +86,10 @@ def evaluate(
     fits = {k: fit_line(v[valid], truth[valid]) for k, v in images.items()}
     raw, fitted = _measure(images, truth, used, valid, data_range, fits)
     near = nearness(used)
-    gains = {
-        m: {
-            kind: paired_gain(_better_by(t[candidate][m], t[baseline][m], row.higher_is_better), near)
-            for kind, t in (("raw", raw), ("matched", fitted))
-        }
-        for m, row in METRICS.items()
-    }
+    gains = paired_gains(raw, fitted, near, candidate, baseline, METRICS)
     subsets = _subsets(images, truth, used, valid, data_range, (candidate, baseline))
-    per_block = _per_block(used, raw, candidate, baseline)
-    verdict, sentence, rule = judge(candidate, baseline, gains, subsets, per_block)
+    gained = gains_per_block(used, raw, candidate, baseline, METRICS)
+    verdict, sentence, rule = judge(candidate, baseline, gains, subsets, gained)
     facts = {
         "data_range": float(data_range),
         "n_tiles": len(tiles),
@@ -112,10 +106,10 @@ def evaluate(
         baseline=baseline,
         verdict=verdict,
         sentence=sentence,
-        scores=_scores(raw, fitted, near),
+        scores=score_table(raw, fitted, near),
         gains=gains,
         subsets=subsets,
-        blocks=per_block,
+        blocks=gained,
         curves=_curves(images, truth, used, valid, grid, fits),
         facts=facts,
     )
@@ -163,7 +157,16 @@ def _usable(
     return used, inside, len(every) - len(used)
 
 
-Table = dict[str, dict[str, NDArray[np.float64]]]
+Table = dict[str, dict[str, NDArray[np.float64]]]  # contestant -> metric -> one number per block
+
+
+class Directed(Protocol):
+    """A row of a table of metrics."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more is better."""
+        ...
 
 
 def _measure(
@@ -199,12 +202,13 @@ def _measure(
     return table(False), table(True)
 
 
-def _better_by(one: NDArray[np.float64], other: NDArray[np.float64], higher_is_better: bool) -> NDArray[np.float64]:
+def better_by(one: NDArray[np.float64], other: NDArray[np.float64], higher_is_better: bool) -> NDArray[np.float64]:
     """Differences, positive where ``one`` is better; PSNR above 120 dB is rounding and counts as 120 dB here."""
     return np.minimum(one, CAP_DB) - np.minimum(other, CAP_DB) if higher_is_better else other - one
 
 
-def _scores(raw: Table, fitted: Table, near: NDArray[np.float64]) -> dict[str, dict[str, Score]]:
+def score_table(raw: Table, fitted: Table, near: NDArray[np.float64]) -> dict[str, dict[str, Score]]:
+    """contestant -> metric -> mean over blocks and its standard error."""
     out: dict[str, dict[str, Score]] = {}
     for name, metrics in raw.items():
         out[name] = {}
@@ -215,12 +219,30 @@ def _scores(raw: Table, fitted: Table, near: NDArray[np.float64]) -> dict[str, d
     return out
 
 
-def _per_block(used: Sequence[Region], raw: Table, candidate: str, baseline: str) -> tuple[Block, ...]:
-    gain = {m: _better_by(raw[candidate][m], raw[baseline][m], row.higher_is_better) for m, row in METRICS.items()}
-    return tuple(
-        Block((b.start[0], b.start[1]), (b.stop[0], b.stop[1]), {m: float(v[k]) for m, v in gain.items()})
-        for k, b in enumerate(used)
-    )
+def paired_gains(
+    raw: Table,
+    fitted: Table,
+    near: NDArray[np.float64],
+    candidate: str,
+    baseline: str,
+    metrics: Mapping[str, Directed],
+) -> dict[str, dict[str, Gain]]:
+    """metric -> {"raw", "matched"} -> Gain of the candidate over the baseline."""
+    return {
+        m: {
+            kind: paired_gain(better_by(t[candidate][m], t[baseline][m], row.higher_is_better), near)
+            for kind, t in (("raw", raw), ("matched", fitted))
+        }
+        for m, row in metrics.items()
+    }
+
+
+def gains_per_block(
+    used: Sequence[Region], raw: Table, candidate: str, baseline: str, metrics: Mapping[str, Directed]
+) -> tuple[Block, ...]:
+    """The gain of the candidate in every block."""
+    gain = {m: better_by(raw[candidate][m], raw[baseline][m], row.higher_is_better) for m, row in metrics.items()}
+    return tuple(Block(b.start, b.stop, {m: float(v[k]) for m, v in gain.items()}) for k, b in enumerate(used))
 
 
 def _subsets(
@@ -255,14 +277,12 @@ def _subset(
 ) -> dict[str, Any]:
     count = np.array([chosen[b.slices].sum() for b in used])
     error = {k: np.array([_squares(v, truth, chosen, b) for b in used]) for k, v in images.items()}
-    pooled = {k: _decibel(e.sum() / max(count.sum(), 1), data_range) for k, e in error.items()}
+    pooled = {k: decibel(e.sum() / max(count.sum(), 1), data_range) for k, e in error.items()}
     one, other = (
-        np.array(
-            [_decibel(e / n, data_range) if n >= _ENOUGH else np.nan for e, n in zip(error[k], count, strict=True)]
-        )
+        np.array([decibel(e / n, data_range) if n >= _ENOUGH else np.nan for e, n in zip(error[k], count, strict=True)])
         for k in names
     )
-    gain: Gain = paired_gain(_better_by(one, other, True), nearness(used))
+    gain = paired_gain(better_by(one, other, True), nearness(used))
     return {"share": float(chosen.sum() / valid.sum()), "psnr": pooled, "gain": gain}
 
 
@@ -271,10 +291,6 @@ def _squares(image: Floats, truth: Floats, chosen: NDArray[np.bool_], block: Reg
     inside = chosen[block.slices]
     d = image[block.slices][inside].astype(np.float64) - truth[block.slices][inside]
     return float(d @ d)
-
-
-def _decibel(mean_square: float, data_range: float) -> float:
-    return float("inf") if mean_square == 0 else float(10 * np.log10(data_range**2 / mean_square))
 
 
 def _curves(

@@ -19,6 +19,7 @@ from scipy import fft, ndimage, optimize
 from finescan.errors import InputError
 from finescan.trust.blur_kernels import binned_products, blur_slice
 from finescan.trust.volume_inputs import SLAB, Both, MaskLike, Volume, paired
+from finescan.trust.volume_kernels import threads_for
 from finescan.trust.volume_pyramid import gaussian_taps, mirrored
 
 Array = NDArray[np.float64]
@@ -327,7 +328,8 @@ class _Blurs:
         share = share[self.interior]
         sums = np.zeros(5)
         for z, plane in self._along_z(taps[0]):
-            blur_slice(plane, taps[1], taps[2], first, last, blurred)
+            with threads_for(plane.size):
+                blur_slice(plane, taps[1], taps[2], first, last, blurred)
             x = blurred[self.interior] / share
             y = np.asarray(self.both.result[z])[self.interior].astype(np.float64) - self.known.centre
             sums += x.sum(), y.sum(), x @ x, x @ y, y @ y

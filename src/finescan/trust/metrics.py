@@ -150,6 +150,11 @@ def fit_line(x: NDArray[np.floating], y: NDArray[np.floating]) -> tuple[float, f
     return gain, my - gain * mx
 
 
+def decibel(mean_square: float, data_range: float) -> float:
+    """PSNR of a mean squared difference, dB; inf for 0."""
+    return float("inf") if mean_square == 0 else float(10 * np.log10(data_range**2 / mean_square))
+
+
 def _checked(image: NDArray, reference: NDArray, data_range: float, mask: Mask | None) -> tuple[Array, Array, Mask]:
     """Both as float64 with 0 where the mask is False, and the mask."""
     x, y = np.asarray(image, np.float64), np.asarray(reference, np.float64)

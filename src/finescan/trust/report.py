@@ -43,8 +43,8 @@ class Gain:
 class Block:
     """One held-out block: its box on the grid of the result, and the gain of the candidate there per metric."""
 
-    start: tuple[int, int]
-    stop: tuple[int, int]
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
     gain: Mapping[str, float]
 
 

@@ -1,4 +1,4 @@
-"""Resolution measured, not counted: radial power spectrum and Fourier ring correlation, in nm."""
+"""Resolution measured, not counted: power spectrum and Fourier correlation in rings (pictures) or shells (volumes)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THRESHOLDS = ("half", "one_seventh", "half_bit")
 
 @dataclass(frozen=True)
 class RingCurve:
-    """Fourier ring correlation of two images.
+    """Fourier ring (shell) correlation of two images (volumes).
 
     Parameters
     ----------
@@ -75,14 +75,12 @@ def radial_spectrum(tiles: Sequence[NDArray[np.floating]], pixel_size_nm: Sequen
     -------
     frequency (cycles per nm, middle of the ring), power (grey levels squared times nm squared).
     """
-    edges = _edges([t.shape for t in tiles], pixel_size_nm)
-    power, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
-    for tile in tiles:
-        spectrum, ring = _transform(tile), _rings(tile.shape, pixel_size_nm, edges)
-        scale = float(np.prod(pixel_size_nm)) / float((_window(tile.shape) ** 2).sum())
-        power += _sum(ring, np.abs(spectrum) ** 2 * scale, len(power))
-        count += _sum(ring, np.ones(spectrum.shape), len(power))
-    return (edges[1:] + edges[:-1]) / 2, power / np.maximum(count, 1)
+    return _spectrum(tiles, pixel_size_nm, 2)
+
+
+def shell_spectrum(boxes: Sequence[NDArray[np.floating]], voxel_size_nm: Sequence[float]) -> tuple[Array, Array]:
+    """:func:`radial_spectrum` of boxes of a volume (z, y, x), over shells."""
+    return _spectrum(boxes, voxel_size_nm, 3)
 
 
 def ring_correlation(
@@ -103,12 +101,44 @@ def ring_correlation(
     Source: Saxton and Baumeister 1982, doi:10.1111/j.1365-2818.1982.tb00405.x; thresholds as in
     :meth:`RingCurve.threshold`.
     """
-    edges = _edges([t.shape for t in images], pixel_size_nm)
+    return _correlation(images, references, pixel_size_nm, 2)
+
+
+def shell_correlation(
+    boxes: Sequence[NDArray[np.floating]],
+    references: Sequence[NDArray[np.floating]],
+    voxel_size_nm: Sequence[float],
+) -> RingCurve:
+    """Fourier shell correlation: :func:`ring_correlation` of boxes of a volume (z, y, x).
+
+    Source: Harauz and van Heel 1986, Optik 73:146; thresholds as in :meth:`RingCurve.threshold`.
+    """
+    return _correlation(boxes, references, voxel_size_nm, 3)
+
+
+def _spectrum(tiles: Sequence[NDArray[np.floating]], size: Sequence[float], ndim: int) -> tuple[Array, Array]:
+    edges = _edges([t.shape for t in tiles], size, ndim)
+    power, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
+    for tile in tiles:
+        spectrum, ring = _transform(tile), _rings(tile.shape, size, edges)
+        scale = float(np.prod(size)) / float((_window(tile.shape) ** 2).sum())
+        power += _sum(ring, np.abs(spectrum) ** 2 * scale, len(power))
+        count += _sum(ring, np.ones(spectrum.shape), len(power))
+    return (edges[1:] + edges[:-1]) / 2, power / np.maximum(count, 1)
+
+
+def _correlation(
+    images: Sequence[NDArray[np.floating]],
+    references: Sequence[NDArray[np.floating]],
+    size: Sequence[float],
+    ndim: int,
+) -> RingCurve:
+    edges = _edges([t.shape for t in images], size, ndim)
     n = len(edges) - 1
     cross, one, two, count = (np.zeros(n) for _ in range(4))
     for image, reference in zip(images, references, strict=True):
         a, b = _transform(image), _transform(reference)
-        ring = _rings(image.shape, pixel_size_nm, edges)
+        ring = _rings(image.shape, size, edges)
         cross += _sum(ring, (a * b.conj()).real, n)
         one += _sum(ring, np.abs(a) ** 2, n)
         two += _sum(ring, np.abs(b) ** 2, n)
@@ -116,33 +146,43 @@ def ring_correlation(
     norm = np.sqrt(one * two)
     correlation = np.divide(cross, norm, out=np.zeros(n), where=norm > 0)
     # a Hann window makes neighbouring coefficients dependent: in each axis 1.5 of them carry one
-    return RingCurve((edges[1:] + edges[:-1]) / 2, correlation, count / 1.5**2, float(edges[-1]))
+    return RingCurve((edges[1:] + edges[:-1]) / 2, correlation, count / 1.5**ndim, float(edges[-1]))
 
 
 def _window(shape: Sequence[int]) -> Array:
-    y, x = (np.hanning(n + 2)[1:-1] for n in shape)
-    return y[:, None] * x
+    return _outer(np.multiply, [np.hanning(n + 2)[1:-1] for n in shape])
+
+
+def _outer(operation: np.ufunc, lines: Sequence[Array]) -> Array:
+    """One value per place from one value per axis."""
+    out = lines[0]
+    for line in lines[1:]:
+        out = operation.outer(out, line)
+    return out
 
 
 def _transform(tile: NDArray[np.floating]) -> NDArray[np.complex128]:
     values = np.asarray(tile, np.float64)
     if not np.isfinite(values).all():
         raise InputError("A spectrum needs tiles without NaN or infinite pixels; leave such tiles out.")
-    return np.fft.fft2((values - values.mean()) * _window(values.shape))
+    return np.fft.fftn((values - values.mean()) * _window(values.shape))
 
 
-def _edges(shapes: Sequence[Sequence[int]], pixel_size_nm: Sequence[float]) -> Array:
+def _edges(shapes: Sequence[Sequence[int]], pixel_size_nm: Sequence[float], ndim: int) -> Array:
     """Ring borders, cycles per nm: as wide as one frequency step of the shortest side, up to the Nyquist frequency."""
-    if not shapes or any(len(s) != 2 or min(s) < 16 for s in shapes):
-        raise InputError(f"A spectrum needs 2-D tiles of at least 16 x 16 px, but {[tuple(s) for s in shapes]} came.")
+    if not shapes or any(len(s) != ndim or min(s) < 16 for s in shapes):
+        least = " x ".join(["16"] * ndim)
+        raise InputError(
+            f"A spectrum needs {ndim}-D tiles of at least {least} px, but {[tuple(s) for s in shapes]} came."
+        )
     step = max(1 / (n * p) for s in shapes for n, p in zip(s, pixel_size_nm, strict=True))
     nyquist = 0.5 / max(pixel_size_nm)
     return np.linspace(0.5 * step, nyquist, max(4, round(nyquist / step)) + 1)
 
 
 def _rings(shape: Sequence[int], pixel_size_nm: Sequence[float], edges: Array) -> NDArray[np.intp]:
-    fy, fx = (np.fft.fftfreq(n, p) for n, p in zip(shape, pixel_size_nm, strict=True))
-    return np.searchsorted(edges, np.hypot(fy[:, None], fx), side="right") - 1
+    along = [np.asarray(np.fft.fftfreq(n, p), np.float64) for n, p in zip(shape, pixel_size_nm, strict=True)]
+    return np.searchsorted(edges, _outer(np.hypot, along), side="right") - 1
 
 
 def _sum(ring: NDArray[np.intp], values: Array, n: int) -> Array:

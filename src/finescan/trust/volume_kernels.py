@@ -6,6 +6,9 @@ weight 0 … 1. Sums are float64.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numba
 import numpy as np
 from numba import prange
@@ -16,6 +19,18 @@ Array = NDArray[np.float64]
 
 MOMENTS = 6  # weight, x, y, x², y², xy
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
+_WORTH_THREADS = 1 << 17  # pixels per slice; below it, waiting for a second thread on a busy machine costs more
+
+
+@contextmanager
+def threads_for(pixels: int) -> Iterator[None]:
+    """Small slices are worked on by one thread, large ones by all; the number of threads is put back afterwards."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(before if pixels >= _WORTH_THREADS else 1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
 
 
 @numba.njit(parallel=True, cache=True, fastmath=_FAST)
@@ -99,14 +114,14 @@ def similarity(
         sums[row, 0], sums[row, 1], sums[row, 2] = total, first, second
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def halve(x: Floats, y: Floats, w: Floats, out_x: Floats, out_y: Floats, out_w: Floats) -> None:
     """Weighted means of 2 x 2 x 2 voxels: (1 or 2, rows, columns) to one slice of half the size, rounded up.
 
     The weight of a coarse voxel is the share of its eight that count; voxels beyond the border do not.
     """
     slices, rows, columns = x.shape
-    for row in prange(out_x.shape[0]):
+    for row in range(out_x.shape[0]):
         for i in range(out_x.shape[1]):
             total, sx, sy = 0.0, 0.0, 0.0
             for k in range(slices):
@@ -120,7 +135,7 @@ def halve(x: Floats, y: Floats, w: Floats, out_x: Floats, out_y: Floats, out_w: 
             out_x[row, i], out_y[row, i], out_w[row, i] = sx * scale, sy * scale, total / 8
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def fuse(own: Floats, near: Floats, far: Floats, out: Floats) -> None:
     """A slice times the next coarser fused slices, interpolated linearly to its voxels; NaN neighbours left out.
 
@@ -128,7 +143,7 @@ def fuse(own: Floats, near: Floats, far: Floats, out: Floats) -> None:
     """
     rows, columns = own.shape
     coarse_rows, coarse_columns = near.shape
-    for row in prange(rows):
+    for row in range(rows):
         r0 = row // 2
         r1 = min(max(r0 + (1 if row % 2 else -1), 0), coarse_rows - 1)
         for i in range(columns):
@@ -147,10 +162,10 @@ def fuse(own: Floats, near: Floats, far: Floats, out: Floats) -> None:
             out[row, i] = own[row, i] * total / weight if weight > 0 else np.nan
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def pair_sums(x: Floats, y: Floats, w: Floats, centre: float, out: Array) -> None:
     """Row by row of a slice: n, x, y, x², y², xy (all of levels less ``centre``) and the squared difference."""
-    for row in prange(x.shape[0]):
+    for row in range(x.shape[0]):
         n, sx, sy, sxx, syy, sxy, sd = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(x.shape[1]):
             if w[row, i] > 0:

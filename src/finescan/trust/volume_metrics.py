@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.trust.metrics import Metric
+from finescan.trust.metrics import decibel
 from finescan.trust.volume_inputs import SLAB, Both, MaskLike, Volume, checked_range, paired
 from finescan.trust.volume_kernels import pair_sums
 from finescan.trust.volume_pyramid import WINDOW, Scale, pyramid
@@ -252,22 +252,23 @@ def _scores(
     )
 
 
-def decibel(mean_square: float, data_range: float) -> float:
-    """PSNR of a mean squared difference; inf for 0."""
-    return math.inf if mean_square == 0 else 10 * math.log10(data_range**2 / mean_square)
+@dataclass(frozen=True)
+class VolumeMetric:
+    """One row of :data:`VOLUME_METRICS`: the score, whether more is better, its ideal value, its unit."""
+
+    value: Callable[[VolumeScores], float]
+    higher_is_better: bool
+    ideal: float
+    unit: str
+
+    def __call__(self, result: Volume, reference: Volume, *, data_range: float, mask: MaskLike = None) -> float:
+        """The number."""
+        return self.value(volume_scores(result, reference, data_range=data_range, mask=mask))
 
 
-def _row(name: str) -> Callable[..., float]:
-    def measure(image: Any, reference: Any, *, data_range: float, mask: Any = None) -> float:
-        scores = volume_scores(image, reference, data_range=data_range, mask=mask)
-        return math.sqrt(scores.mse) if name == "rmse" else float(getattr(scores, name))
-
-    return measure
-
-
-VOLUME_METRICS: dict[str, Metric] = {
-    "psnr": Metric(_row("psnr"), True, math.inf, "dB"),
-    "ssim": Metric(_row("ssim"), True, 1.0, ""),
-    "ms_ssim": Metric(_row("ms_ssim"), True, 1.0, ""),
-    "rmse": Metric(_row("rmse"), False, 0.0, "grey levels"),
+VOLUME_METRICS: dict[str, VolumeMetric] = {
+    "psnr": VolumeMetric(lambda s: s.psnr, True, math.inf, "dB"),
+    "ssim": VolumeMetric(lambda s: s.ssim, True, 1.0, ""),
+    "ms_ssim": VolumeMetric(lambda s: s.ms_ssim, True, 1.0, ""),
+    "rmse": VolumeMetric(lambda s: math.sqrt(s.mse), False, 0.0, "grey levels"),
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.trust.volume_kernels import MOMENTS, fuse, halve, moments_along_z, similarity
+from finescan.trust.volume_kernels import MOMENTS, fuse, halve, moments_along_z, similarity, threads_for
 
 Floats = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -101,8 +101,9 @@ class Scale:
         ssim, structure = np.empty((rows, columns), np.float32), np.empty((rows, columns), np.float32)
         sums = np.empty((rows, _SETS))
         x, y, w = self._ring
-        moments_along_z(x, y, w, order, self._taps, self._moments)
-        similarity(self._moments, w[z % WINDOW], self._taps, self.c1, self.c2, ssim, structure, sums)
+        with threads_for(rows * columns):
+            moments_along_z(x, y, w, order, self._taps, self._moments)
+            similarity(self._moments, w[z % WINDOW], self._taps, self.c1, self.c2, ssim, structure, sums)
         if RADIUS <= z < depth - RADIUS:
             self.totals += sums.sum(axis=0)
         if self.on_ssim is not None:

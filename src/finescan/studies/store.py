@@ -1,0 +1,87 @@
+"""Where a study keeps its volumes and figures, so that a stopped study goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from finescan.errors import OutputError
+from finescan.values import Grid, Image
+
+
+class StudyFolder:
+    """A folder of volumes (``volumes/*.npy``) and results (``results/*.json``) that belong to one configuration.
+
+    Parameters
+    ----------
+    path : of the folder; created.
+    config : everything the results depend on. A folder of another configuration is refused unless ``overwrite``.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.path = path
+        stated = json.loads(json.dumps(dict(config)))
+        record = path / "config.json"
+        if path.exists() and any(path.iterdir()):
+            same = record.exists() and json.loads(record.read_text(encoding="utf-8")) == stated
+            if not same and not overwrite:
+                raise OutputError(
+                    f"{path} holds something else than this study with these settings. Choose another folder with -o, "
+                    "or pass --overwrite to replace it."
+                )
+            if not same:
+                for name in ("volumes", "results", "models"):
+                    shutil.rmtree(path / name, ignore_errors=True)
+        for name in ("volumes", "results", "models"):
+            (path / name).mkdir(parents=True, exist_ok=True)
+        _whole(record, json.dumps(stated, indent=1))
+
+    def volume(self, name: str, grid: Grid, make: Callable[[], Any]) -> Image:
+        """The stored volume of a name (memory-mapped), made and stored first when it is not there."""
+        path = self.path / "volumes" / f"{name}.npy"
+        if not path.exists():
+            part = path.with_suffix(".partial")
+            with part.open("wb") as f:
+                np.save(f, np.asarray(make(), np.float32))
+            part.replace(path)
+        return Image(np.load(path, mmap_mode="r"), grid, name, source=str(path))
+
+    def has_volume(self, name: str) -> bool:
+        """Whether a volume was stored."""
+        return (self.path / "volumes" / f"{name}.npy").exists()
+
+    def picture(self, name: str, make: Callable[[], Any]) -> Any:
+        """The stored slice of a name, made and stored first when it is not there."""
+        path = self.path / "results" / f"{name}.npy"
+        if not path.exists():
+            part = path.with_suffix(".partial")
+            with part.open("wb") as f:
+                np.save(f, np.asarray(make(), np.float32))
+            part.replace(path)
+        return np.load(path)
+
+    def has_result(self, name: str) -> bool:
+        """Whether a result was stored."""
+        return (self.path / "results" / f"{name}.json").exists()
+
+    def result(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The stored result of a name, made and stored first when it is not there."""
+        path = self.path / "results" / f"{name}.json"
+        if not path.exists():
+            _whole(path, json.dumps(make(), default=_plain))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _whole(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".partial")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)

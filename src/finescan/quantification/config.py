@@ -33,7 +33,7 @@ class QuantifyConfig:
     threshold: float | None = None
     closing: int = 1
     fill: bool = False
-    depth: float | None = 0.4
+    depth: float | None = 0.3
     faces: str = "auto"
     min_voxels: int = 8
     bin_nm: float | None = None

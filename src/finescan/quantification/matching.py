@@ -171,7 +171,7 @@ def match_spheres(measured: Measurements, centres_nm: ArrayLike, radii_nm: Array
 
     Returns
     -------
-    Matching : reference object k + 1 is the k-th of the spheres that lie wholly between the faces, in the given order.
+    Matching : reference object k + 1 is the k-th of the spheres that have no voxel in those slices, in the given order.
     """
     truth = label_spheres(measured.grid, centres_nm, radii_nm)
     m, m_count = _labels(measured, "measured")

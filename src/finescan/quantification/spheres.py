@@ -18,7 +18,7 @@ class LabelledSpheres:
 
     Parameters
     ----------
-    labels : (z, y, x) int32; 1 … ``whole`` lie wholly between the first and the last slice, the others are cut.
+    labels : (z, y, x) int32; 1 … ``whole`` have no voxel in the first and the last slice, the others are cut there.
     sphere : (n,) row of the given table that label k + 1 stands for.
     whole : number of spheres that are not cut.
     """
@@ -49,8 +49,8 @@ def label_spheres(grid: Grid, centres_nm: ArrayLike, radii_nm: ArrayLike) -> Lab
             "Spheres need a ZYX grid, centres of shape (n, 3) and n positive radii, but "
             f"{grid.axes}, {centres.shape} and {radii.shape} came."
         )
-    low, high = grid.edge_nm[0], grid.edge_nm[0] + grid.extent_nm[0]
-    whole = (centres[:, 0] - radii >= low) & (centres[:, 0] + radii <= high)
+    first, last = grid.origin_nm[0], grid.origin_nm[0] + grid.extent_nm[0] - grid.pixel_size_nm[0]
+    whole = (centres[:, 0] - radii > first) & (centres[:, 0] + radii < last)
     order = np.concatenate([np.flatnonzero(whole), np.flatnonzero(~whole)])
     labels = np.zeros(grid.shape, np.int32)
     _paint(labels, grid.to_index(centres[order]), radii[order], np.asarray(grid.pixel_size_nm))

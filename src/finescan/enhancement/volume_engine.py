@@ -21,7 +21,7 @@ from finescan.enhancement.sink import Finished, FolderSink, MemorySink, Sink, di
 from finescan.enhancement.source import Survey
 from finescan.enhancement.stages import StageFailed, Stages
 from finescan.enhancement.volume_config import VolumeEnhanceConfig
-from finescan.enhancement.volume_layout import VolumeLayout, blocks, choose_layout
+from finescan.enhancement.volume_layout import VolumeLayout, blocks, choose_layout, largest_box
 from finescan.enhancement.volume_predictor import ExactPredictor, PublishedPredictor
 from finescan.enhancement.volume_source import VolumeSource, VolumeWindow, any_under, survey_volume
 from finescan.errors import FinescanError, InputError, ModelError
@@ -258,9 +258,9 @@ def _predictor(
     """The predictor and the tiles it must be given."""
     layout, config, model = job.layout, job.config, job.model
     if not layout.overlap:
-        voxels = min((int(b["tile"]) for b in done.values()), default=math.prod(layout.core))
-        exact = ExactPredictor(model, layout, tile=layout.core, bfloat16=config.bfloat16, note=note)
-        exact.shrink_to(voxels)
+        tile = largest_box(job.out.shape, model.multiple, layout.core)
+        exact = ExactPredictor(model, layout, tile=tile, bfloat16=config.bfloat16, note=note)
+        exact.shrink_to(min((int(b["tile"]) for b in done.values()), default=math.prod(tile)))
         return exact, list(missing.values())
     blended = PublishedPredictor(
         model, layout, job.out.shape, stride=config.stride, wanted=missing, bfloat16=config.bfloat16, note=note

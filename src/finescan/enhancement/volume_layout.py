@@ -109,8 +109,9 @@ def _published(model: Model, shape: Sequence[int], config: VolumeEnhanceConfig) 
 
 
 def guard_growth(model: Model) -> int:
-    """Voxels around a doubtful one that are pure interpolation: a missing coarse voxel spoils two around it."""
-    return max(GROWN, math.ceil(1.5 * max(model.card.sr_factor)))
+    """How far a doubtful voxel is grown: interpolation reaches two coarse voxels, and all of them must be doubted."""
+    largest = max(model.card.sr_factor)
+    return GROWN if largest <= 1 else math.ceil(2 * largest) + reach(0)
 
 
 def guard_reach(model: Model) -> int:
@@ -172,6 +173,12 @@ def blocks(shape: Sequence[int], multiple: Three, core: Three, region: Region) -
 def block_box(where: Sequence[int], shape: Sequence[int], multiple: Three, core: Three) -> tuple[tuple[int, int], ...]:
     """Box of a block of the lattice, a whole multiple long also at the far end."""
     return tuple((k * c, min((k + 1) * c, _up(n, m))) for k, c, n, m in zip(where, core, shape, multiple, strict=True))
+
+
+def largest_box(shape: Sequence[int], multiple: Three, core: Three) -> Three:
+    """Voxels per side of the first block, the largest: the core, or all there is."""
+    z, y, x = (b for _, b in block_box((0, 0, 0), shape, multiple, core))
+    return z, y, x
 
 
 def tiles_of(box: Sequence[tuple[int, int]], size: Sequence[int]) -> Iterator[tuple[tuple[int, int], ...]]:

@@ -181,7 +181,7 @@ class PublishedPredictor:
         position = None if window.position is None else _cut(window.position, grown, first)
         depth = self.model.stack
         starts = [s for s in self.starts if z0 - depth < s < z1]
-        total = np.zeros((z1 - z0, *(b - a for a, b in grown)), np.float32)
+        total: Floats = np.zeros((z1 - z0, *(b - a for a, b in grown)), np.float32)
         count = np.zeros(z1 - z0, np.float32)
         todo = starts
         while todo:
@@ -200,9 +200,9 @@ class PublishedPredictor:
                 total[low - z0 : high - z0] += answer[low - s : high - s]
                 count[low - z0 : high - z0] += 1
             todo = todo[len(some) :]
-        return (
-            total / np.maximum(count, np.float32(1))[:, None, None]
-        )  # slices past the volume have no stack and are cut off
+        # slices past the volume's end are in no stack; they are cut off later
+        total /= np.maximum(count, np.float32(1))[:, None, None]
+        return total
 
     def _add(self, window: VolumeWindow, answer: Floats, sums: dict[int, Floats]) -> None:
         """The tile's share in its own block and in those beside it."""

@@ -31,7 +31,7 @@ def test_a_raw_file_without_a_layout_asks_for_it_and_guesses_nothing(tmp_path):
     told = refused(raw(tmp_path / "scan.raw"), r"scan\.raw \(12852 bytes\) does not say how its voxels lie")
     assert "scan.raw.json" in told and "layout=RawLayout((z, y, x), dtype, byte_order)" in told
     told = refused(raw(tmp_path / "scan_34x21x9_uint16.raw"), "does not say how its voxels lie")
-    assert "fit 34 x 21 x 9 (often x, y, z) of uint16" in told
+    assert "fit 34 x 21 x 9 voxels (often x, y, z) of uint16" in told
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import volume_samples as vs
 
 from finescan import io
-from finescan.errors import InputError, OutputError
+from finescan.errors import InputError, OutputError, UnreadableFile
 from finescan.io import VOLUME_READERS, VOLUME_WRITERS, RawLayout, looks_like_volume, read_volume, write
 from finescan.io.volumes import pieces
 from finescan.io.volumes.stack import Lazy
@@ -219,6 +219,10 @@ def test_read_of_a_stack_tells_about_read_volume(tmp_path):
     path = write(tmp_path / "more.tif", vs.a_volume((40, 20, 20)))
     with pytest.raises(InputError, match=r"holds 40 slices.*frame=.*read_volume \(--volume"):
         io.read(path)
+    for path in (write(tmp_path / "a.h5", vs.a_volume()), write(tmp_path / "slices", vs.a_volume())):
+        with pytest.raises(UnreadableFile, match=r"A volume is read with read_volume \(--volume"):
+            io.read(path)
+    path = tmp_path / "more.tif"
     one = io.read(path, frame=3)
     assert np.array_equal(one.array(), vs.voxels((40, 20, 20))[3])
     assert one.grid.pixel_size_nm == vs.a_volume().grid.pixel_size_nm[1:]

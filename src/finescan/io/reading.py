@@ -122,14 +122,22 @@ def _reader_for(path: Path) -> Callable[[Path], Contents]:
             raise UnreadableFile(f"{path.name} is empty (0 bytes). Copy it again from the microscope.")
         name = next((end for start, end in SIGNATURES.items() if head.startswith(start)), name)
     elif not name.endswith(".zarr") and not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
-        raise UnreadableFile(f"{path} is a folder. Pass one file, or an OME-Zarr folder.")
+        raise UnreadableFile(f"{path} is a folder. Pass one file, or an OME-Zarr folder.{_volume_hint(path)}")
     else:
         name = ".ome.zarr"
     reader = next((r for end, r in READERS.items() if name.endswith(end)), None)
     if reader is None:
         known = ", ".join(sorted(READERS))
-        raise UnreadableFile(f"{path.name} is of no kind finescan reads ({known}). Export it as 8 or 16 bit TIFF.")
+        raise UnreadableFile(
+            f"{path.name} is of no kind finescan reads ({known}). Export it as 8 or 16 bit TIFF.{_volume_hint(path)}"
+        )
     return reader
+
+
+def _volume_hint(path: Path) -> str:
+    from finescan.io.volumes.reading import looks_like_volume
+
+    return " A volume is read with read_volume (--volume on the command line)." if looks_like_volume(path) else ""
 
 
 def _databar_rows(facts: Facts, databar: int | None, shape: tuple[int, ...], name: str) -> int:

@@ -199,7 +199,7 @@ def _how_to_say(path: Path) -> str:
     if numbers and kind:
         x, y, z = (int(n) for n in numbers.groups())
         if x * y * z * np.dtype(kind[1]).itemsize == size:
-            hint = f" Its name would fit {x} x {y} x {z} (often x, y, z) of {kind[1]}."
+            hint = f" Its name and size would fit {x} x {y} x {z} voxels (often x, y, z) of {kind[1]}."
     return (
         f"{path.name} ({size} bytes) does not say how its voxels lie, and there is no sidecar ({path.name}.json, "
         ".mhd or .vgi) beside it. Pass layout=RawLayout((z, y, x), dtype, byte_order), for example "

@@ -50,7 +50,7 @@ VOLUME_READERS: dict[str, VolumeKind] = {
     "OME-Zarr": VolumeKind(read_zarr_volume, (".zarr",), ("channel",)),
     "raw": VolumeKind(read_raw, (".raw", ".vol", ".bin", ".dat"), ("layout",)),
     "header": VolumeKind(read_headed, (".mhd", ".mha", ".vgi"), ("layout",)),
-    "HDF5": VolumeKind(read_hdf5, (".h5", ".hdf5", ".nxs", ".nx"), ("dataset",)),
+    "HDF5": VolumeKind(read_hdf5, (".h5", ".hdf5", ".hdf", ".nxs", ".nx"), ("dataset",)),
     "X-ray microscope": VolumeKind(read_xrm, (".txm", ".txrm")),
     "folder of slices": VolumeKind(read_slices, ()),
 }

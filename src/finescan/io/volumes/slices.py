@@ -6,7 +6,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,12 @@ def read_slices(path: Path, asked: Asked) -> Stack:
     shape = (len(slices), *first.shape)
     chunks = (1, 1, first.shape[1]) if first.offset is not None else (1, *first.shape)
     data = by_slice(shape, first.dtype, lambda z, rows, columns: slices[z].pixels(rows, columns), chunks)
-    return Stack(data, _facts(path, files[0], shape))
+    return Stack(data, _facts(path, files, shape))
 
 
-def _facts(folder: Path, first: Path, shape: Sequence[int]) -> VolumeFacts:
+def _facts(folder: Path, files: list[Path], shape: Sequence[int]) -> VolumeFacts:
+    """From the sidecar, else what the first slice says, which knows nothing about its distance to the next."""
+    first = files[0]
     side = folder / SIDECAR
     if side.is_file():
         text = side.read_text("utf-8")
@@ -70,6 +72,8 @@ def _facts(folder: Path, first: Path, shape: Sequence[int]) -> VolumeFacts:
         (series,) = open_series(first)
         plane = facts_of_page(series.keyframe, first)
         series.parent.close()
+    extra = {**plane.acquisition.extra, "first_slice": first.name, "last_slice": files[-1].name}
+    plane = replace(plane, acquisition=replace(plane.acquisition, extra=extra))
     return without_z(plane, "nothing says how far apart the slices are")
 
 

@@ -26,7 +26,7 @@ from finescan.values import Grid, Image, Warp
 Array = NDArray[Any]  # float64 throughout
 
 COARSEST_PX = 40  # a working image is not made smaller than this along any axis
-SLICES_PER_KNOT = 4  # coarse slices per knot interval of the drift of a volume
+SLICES_PER_KNOT = 2  # coarse slices per knot interval of the drift of a volume
 KEPT_STARTS = 3  # affine answers taken on to the next finer level
 LINEAR_ENOUGH = 0.85  # correlation from which a linear grey map is accepted without trying a mixture
 FINISH_PX = 400_000  # working pixels up to which the last level is finer than the LR pitch
@@ -62,11 +62,15 @@ class AlignOptions:
 
     @classmethod
     def for_scans(cls, lr: Grid, hr: Grid) -> AlignOptions:
-        """What is used unless options are given: in volumes, fewer knots in few slices, and no stretched starts."""
+        """What is used unless options are given.
+
+        In volumes: fewer knots in few slices, no stretched starts (the location is affine already), and no level finer
+        than the coarse pitch (measured to add nothing).
+        """
         if hr.ndim == 2:
             return cls()
         slices = hr.extent_nm[0] / lr.pixel_size_nm[0]
-        return cls(intervals=int(np.clip(slices / SLICES_PER_KNOT, 4, 16)), stretches=(0.0,))
+        return cls(intervals=int(np.clip(slices / SLICES_PER_KNOT, 4, 16)), stretches=(0.0,), finish=1.0)
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def prepared(lr: Image, hr: Image, warps: Sequence[Warp], options: AlignOptions)
 
 def align_scans(scans: Scans, starts: Sequence[Motion], *, options: AlignOptions, limit: float) -> Alignment:
     """:func:`align` on working copies; ``limit`` is the largest motion from a start, LR px."""
-    levels = Levels(scans)
+    levels = Levels(scans, BLUR_PX if scans.hr.ndim == 2 else _first_blur(scans, starts[0]))
     mixture, state = _affine(levels, starts, options, limit)
     stiffness = options.mixture_stiffness if mixture else options.stiffness
     best: State | None = None
@@ -160,8 +164,8 @@ def align_scans(scans: Scans, starts: Sequence[Motion], *, options: AlignOptions
             best = trial
     assert best is not None
     scans = without_changes(scans, levels(1.0), best)
-    levels = Levels(scans, BLUR_PX if mixture else fitted_blur(scans, best))
-    finish = options.finish if best.ok.size <= FINISH_PX else 1.0  # many pixels are accurate enough as they are
+    levels = Levels(scans, levels.blur_px if mixture else fitted_blur(scans, best))
+    finish = options.finish if best.ok.size <= FINISH_PX else 1.0  # many are accurate enough
     for scale, steps in ((1.0, 4), (finish, 2)):
         solver = LevelSolver(levels(scale), best.motion, mixture=mixture, stiffness=stiffness)
         best = solver.run(best.motion, steps=steps)
@@ -297,6 +301,11 @@ def nearest_index(of: Grid, on: Grid) -> list[NDArray[np.intp]]:
     return out
 
 
+def _first_blur(scans: Scans, start: Motion) -> float:
+    """Sharpness of a coarse volume as it looks from a start: it may be far wider than a voxel."""
+    return fitted_blur(scans, LevelSolver(make_level(scans, 1.0), start, mixture=False).look(start))
+
+
 def fitted_blur(scans: Scans, state: State) -> float:
     """Sharpness of the coarse scan (standard deviation, LR px) that explains it best; parabola through the best.
 
@@ -306,6 +315,8 @@ def fitted_blur(scans: Scans, state: State) -> float:
     for k, blur in enumerate(tried):
         level = make_level(scans, 1.0, float(blur))
         values.append(LevelSolver(level, state.motion, mixture=False).look(state.motion, state).objective)
+        if not np.isfinite(values[-1]):
+            return BLUR_PX
         if k >= len(BLURS_PX) - 1 and values[-1] < values[-2]:
             break
     k = int(np.argmax(values))

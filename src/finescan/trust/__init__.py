@@ -34,6 +34,7 @@ from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlati
 if TYPE_CHECKING:
     from finescan.trust.flicker import SliceFlicker, slice_flicker
     from finescan.trust.gaussian_fit import BlurFit, blur_fit
+    from finescan.trust.volume_consistency import calibrate_volume, consistency_slabs, degrade_volume_onto
     from finescan.trust.volume_judgement import judge_volume
     from finescan.trust.volume_metrics import (
         VOLUME_METRICS,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _LATER = {
     "judge_volume": "volume_judgement",
+    **dict.fromkeys(("calibrate_volume", "consistency_slabs", "degrade_volume_onto"), "volume_consistency"),
     **dict.fromkeys(("SliceFlicker", "slice_flicker"), "flicker"),
     **dict.fromkeys(("BlurFit", "blur_fit"), "gaussian_fit"),
     **dict.fromkeys(
@@ -81,9 +83,12 @@ __all__ = [
     "VolumeScores",
     "blur_fit",
     "calibrate",
+    "calibrate_volume",
     "consistency_bands",
     "consistency_map",
+    "consistency_slabs",
     "degrade",
+    "degrade_volume_onto",
     "essim",
     "evaluate",
     "fit_psf_sigma",

@@ -7,7 +7,7 @@ catches structure that is invented at the scale of a coarse pixel or above; fine
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from finescan.errors import InputError
 from finescan.resampling import sample
 from finescan.trust.metrics import fit_line
 from finescan.values import Grid, Image, Region
+
+Blurred = Callable[[float], NDArray[np.float32]]  # sigma in coarse pixels -> fine scan at the coarse pixels
 
 SMOOTH_PX = 1.0  # sigma of the local average of the residual, coarse pixels
 WIDEST_PX = 2.5  # blur widths are looked for up to this sigma, coarse pixels
@@ -145,9 +147,16 @@ def fit_psf_sigma(
     usable = np.isfinite(values)
     if mask is not None:
         usable &= _same_part(mask, recorded, coarse)
+    return best_blur(lambda s: degrade(fine, recorded.grid, psf_sigma_px=s), values, usable, between)
+
+
+def best_blur(
+    blurred: Blurred, values: NDArray[np.float64], usable: NDArray[np.bool_], between: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """Sigma, gain, offset and what is left (rms), for any way of degrading the fine scan to the coarse pixels."""
 
     def left(sigma: float) -> tuple[float, float, float]:
-        x = degrade(fine, recorded.grid, psf_sigma_px=sigma)
+        x = blurred(sigma)
         use = usable & np.isfinite(x)
         if use.sum() < _ENOUGH:
             raise InputError(
@@ -185,7 +194,7 @@ def calibrate(
     ------
     InputError : fewer than 64 usable coarse pixels.
     """
-    (low, high), (dark, bright) = _closed(rails), _closed(fine_rails)
+    (low, high), (dark, bright) = closed(rails), closed(fine_rails)
     recorded, fine = _overlap(fine, coarse)
     values = np.asarray(recorded.data)
     usable = (values > low) & (values < high)
@@ -194,24 +203,50 @@ def calibrate(
     cut = np.asarray((fine.data <= dark) | (fine.data >= bright), np.float32)
     if cut.any():
         usable &= ~(degrade(fine.with_data(cut), recorded.grid, psf_sigma_px=1.0) > _CUT_SHARE)
-    between, level = (0.05, WIDEST_PX), np.asarray(_local_mean(values.astype(np.float64)), np.float64)
+    return yardstick(
+        lambda s: degrade(fine, recorded.grid, psf_sigma_px=s),
+        values,
+        usable,
+        (0.05, WIDEST_PX),
+        (low, high, dark, bright),
+    )
+
+
+def yardstick(
+    blurred: Blurred,
+    values: NDArray[Any],
+    usable: NDArray[np.bool_],
+    between: tuple[float, float],
+    limits: tuple[float, float, float, float],
+) -> Consistency:
+    """:func:`calibrate` for any way of degrading the fine scan to the coarse pixels.
+
+    Parameters
+    ----------
+    blurred : sigma in coarse pixels -> fine scan at the coarse pixels.
+    values, usable : the coarse scan, and which of it may be used.
+    between : smallest and largest sigma tried.
+    limits : dark and bright rail of the coarse scan, then of the fine one; infinite = none.
+    """
+    low, high, dark, bright = limits
+    level = np.asarray(local_mean(values.astype(np.float64)), np.float64)
     for _ in range(2):  # the second time without the places where the specimen itself has changed
-        sigma, gain, offset, _ = fit_psf_sigma(fine, recorded, mask=usable, between=between)
-        between = max(0.05, sigma - 0.2), sigma + 0.2
-        predicted = gain * degrade(fine, recorded.grid, psf_sigma_px=sigma) + offset
+        sigma, gain, offset, _ = best_blur(blurred, values.astype(np.float64), usable, between)
+        between = max(between[0], sigma - 0.2), sigma + 0.2
+        predicted = gain * blurred(sigma) + offset
         difference = np.where(usable, predicted - values.astype(np.float64), np.nan)
         noise = _robust_std(difference[np.isfinite(difference)]) or float(np.nanstd(difference)) or 1.0
         curve = _noise_curve(difference, level, noise)
         scaled = difference / np.interp(level, *curve)
         threshold = _threshold(scaled)
-        changed = np.abs(_local_mean(scaled)) > threshold
+        changed = np.abs(local_mean(scaled)) > threshold
         trial, usable = usable & np.isfinite(difference), usable & ~changed
     # local averages: shot noise of single pixels says nothing about whether both scans show the same
-    kept, grey = _local_mean(difference)[trial & ~changed], level[trial & ~changed]
+    kept, grey = local_mean(difference)[trial & ~changed], level[trial & ~changed]
     explained = max(0.0, 1 - float(np.mean(kept**2) / np.var(grey, dtype=np.float64))) if np.ptp(grey) else 0.0
     ends = sorted((gain * dark + offset, gain * bright + offset))
-    limits = max(low, ends[0]), min(high, ends[1])
-    return Consistency(sigma, gain, offset, noise, threshold, explained, limits, curve)
+    rails = max(low, ends[0]), min(high, ends[1])
+    return Consistency(sigma, gain, offset, noise, threshold, explained, rails, curve)
 
 
 def _noise_curve(
@@ -235,7 +270,7 @@ def _threshold(scaled: NDArray[np.float64]) -> float:
     Quantiles follow the true distribution where the fit is good; robust limits keep a changed or badly registered
     place from declaring itself ordinary.
     """
-    smooth = np.abs(_local_mean(scaled))
+    smooth = np.abs(local_mean(scaled))
     smooth = smooth[np.isfinite(smooth)]
     ordinary = 1.4826 * float(np.median(smooth))
     return float(np.clip(MARGIN * np.quantile(smooth, QUANTILE), LEAST * ordinary, MOST * ordinary))
@@ -256,11 +291,18 @@ def consistency_map(enhanced: Image, lr: Image, check: Consistency) -> tuple[NDA
         was recorded; NaN where not covered.
     inconsistent : True where it exceeds the threshold.
     """
-    predicted = check.gain * degrade(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px) + check.offset
+    predicted = degrade(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px)
+    return residual_map(predicted, np.asarray(lr.data[...], np.float32), check)
+
+
+def residual_map(
+    degraded: NDArray[np.float32], recorded: NDArray[np.float32], check: Consistency
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Residual and flags of :func:`consistency_map` from the degraded fine grey levels and the coarse ones."""
+    predicted = check.gain * degraded + check.offset
     # a saturated pixel says "this bright or brighter", and that is all it can contradict
-    recorded = np.asarray(lr.data[...], np.float32)
     residual = np.clip(predicted, *check.rails) - np.clip(recorded, *check.rails)
-    smooth = _local_mean(residual / check.noise_at(_local_mean(recorded))).astype(np.float32)
+    smooth = local_mean(residual / check.noise_at(local_mean(recorded))).astype(np.float32)
     with np.errstate(invalid="ignore"):
         return smooth, np.abs(smooth) > check.threshold
 
@@ -321,7 +363,7 @@ def _same_part(mask: NDArray[np.bool_], part: Image, whole: Image) -> NDArray[np
     return np.asarray(mask, bool)[tuple(slice(a, a + n) for a, n in zip(first, part.grid.shape, strict=True))]
 
 
-def _local_mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
+def local_mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Gaussian average over the finite pixels; NaN stays NaN."""
     good = np.isfinite(values)
     total = ndimage.gaussian_filter(np.where(good, values, 0.0), SMOOTH_PX, truncate=_TRUNCATE)
@@ -329,7 +371,7 @@ def _local_mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.where(good, total / np.maximum(weight, 1e-6), np.nan)
 
 
-def _closed(rails: tuple[float | None, float | None]) -> tuple[float, float]:
+def closed(rails: tuple[float | None, float | None]) -> tuple[float, float]:
     low, high = rails
     return -np.inf if low is None else float(low), np.inf if high is None else float(high)
 

@@ -68,7 +68,10 @@ def test_an_impossible_layout_is_refused(layout, message):
 
 def test_one_byte_per_voxel_needs_no_byte_order(tmp_path):
     path = raw(tmp_path / "a.raw", dtype="uint8")
-    assert read_volume(path, layout=RawLayout((9, 21, 34), "uint8"), voxel_size_nm=5).dtype == np.uint8
+    layout = RawLayout((9, 21, 34), "uint8")
+    assert read_volume(path, layout=layout, voxel_size_nm=5).dtype == np.uint8
+    (tmp_path / "a.json").write_text('{"voxel_size_nm": [3, 2, 1]}')  # a sidecar may leave the layout to the argument
+    assert read_volume(path, layout=layout).grid.pixel_size_nm == (3.0, 2.0, 1.0)
 
 
 @pytest.mark.parametrize("drop", ["shape", "dtype", "byte_order", "voxel_size_nm"])
@@ -120,6 +123,14 @@ def test_a_missing_slice_is_named(tmp_path):
     folder = slices(tmp_path / "scan", [*range(5, 9), *range(11, 20)])
     refused(folder, r"The slice rec_0009\.tif is missing in scan \(and 1 more\): the slices must be numbered without")
     refused(slices(tmp_path / "b", [8, 9, 11], name="x{}.tif"), r"The slice x10\.tif is missing in b:")
+
+
+def test_the_slice_number_may_stand_anywhere_in_the_name(tmp_path):
+    folder = slices(tmp_path / "scan", range(8, 12), name="20x_{}_8bit.tif")
+    data = read_volume(folder, voxel_size_nm=5).array()
+    assert np.array_equal(data, [vs.voxels((20, 30), "uint16", k) for k in range(8, 12)])
+    (folder / "20x_10_8bit.tif").unlink()
+    refused(folder, r"The slice 20x_10_8bit\.tif is missing in scan:")
 
 
 def test_slices_of_another_size_or_kind_are_named(tmp_path):

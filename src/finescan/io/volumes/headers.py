@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def _metaimage_layout(path: Path, said: dict[str, str], header: int, file: Path)
     order = said.get("BinaryDataByteOrderMSB", said.get("ElementByteOrderMSB"))
     dtype = np.dtype(_ELEMENTS[element])
     if order is None and dtype.itemsize > 1:
-        raise _order_missing(path, "ElementByteOrderMSB", (z, y, x), dtype.name)
+        raise _order_missing(path, "ElementByteOrderMSB", (z, y, x), dtype.name, header)
     if header == -1 and file.is_file():  # MetaImage: the voxels are the end of the file
         header = file.stat().st_size - x * y * z * dtype.itemsize
     known = None if order is None else ("big" if _is_true(order) else "little")
@@ -116,9 +115,10 @@ def _vgi_layout(path: Path, said: dict[str, str]) -> RawLayout:
         raise UnreadableFile(
             f"{path.name} holds voxels of {bits or '?'} bit {said.get('datatype', '(no type)')!r}, which is not read."
         )
+    header = int(said.get("skipheader", "0"))
     if bits != "8":
-        raise _order_missing(path, "byte order", (z, y, x), kind + bits)
-    return RawLayout((z, y, x), kind + bits, None, int(said.get("skipheader", "0")))
+        raise _order_missing(path, "byte order", (z, y, x), kind + bits, header)
+    return RawLayout((z, y, x), kind + bits, None, header)
 
 
 def _vgi_facts(said: dict[str, dict[str, str]], text: str) -> VolumeFacts:
@@ -140,8 +140,9 @@ def _whole(path: Path, text: str, entry: str) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _order_missing(path: Path, entry: str, shape: tuple[int, int, int], dtype: Any) -> InputError:
+def _order_missing(path: Path, entry: str, shape: tuple[int, int, int], dtype: str, header: int) -> InputError:
+    layout = RawLayout(shape, dtype, "little", max(header, 0))
     return InputError(
-        f"{path.name} does not say the byte order of its {dtype} voxels ({entry}). Pass "
-        f"layout=RawLayout({shape}, '{dtype}', 'little') (or 'big')."
+        f"{path.name} does not say the byte order of its {dtype} voxels ({entry}). Pass layout={layout}, or the same "
+        "with 'big'."
     )

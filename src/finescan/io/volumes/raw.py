@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -179,9 +178,9 @@ def _json(side: Path, data: Path, layout: RawLayout | None) -> Header:
     text = side.read_text("utf-8")
     try:
         d = json.loads(text)
-        given: Sequence[int] = d["shape"] if "shape" in d else d["grid"]["shape"]
-        shape: Any = tuple(given)
-        layout = layout or RawLayout(shape, d["dtype"], d.get("byte_order"), int(d.get("header_bytes", 0)))
+        if layout is None:
+            shape: Any = tuple(d["shape"] if "shape" in d else d["grid"]["shape"])
+            layout = RawLayout(shape, d["dtype"], d.get("byte_order"), int(d.get("header_bytes", 0)))
     except (KeyError, TypeError, ValueError) as e:
         raise InputError(
             f"{side.name} does not describe raw voxels ({type(e).__name__}: {e}). It needs "

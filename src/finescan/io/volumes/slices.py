@@ -94,18 +94,19 @@ def _in_order(folder: Path) -> list[Path]:
             f"The folder {folder.name} mixes {' and '.join(kinds)} files (for example {odd}). Put the slices of one "
             "volume, all of one kind, into a folder of their own."
         )
-    numbered = sorted((_number(folder, f), f) for f in files)
-    _require_one_series(folder, [f for _, f in numbered])
+    at = _where_numbered(files)
+    numbered = sorted((_number(folder, f, at), f) for f in files)
+    _require_one_series(folder, [f for _, f in numbered], at)
     numbers = [n for n, _ in numbered]
     steps = np.diff(numbers)
     if (steps == 0).any():
-        at = int(np.argmin(steps))
+        k = int(np.argmin(steps))
         raise InputError(
-            f"The folder {folder.name} has two slices with one number: {numbered[at][1].name} and "
-            f"{numbered[at + 1][1].name}. Remove the one that does not belong."
+            f"The folder {folder.name} has two slices with one number: {numbered[k][1].name} and "
+            f"{numbered[k + 1][1].name}. Remove the one that does not belong."
         )
     if steps.size and (steps != steps.min()).any():
-        raise InputError(_gap_told(folder, numbered, int(steps.min())))
+        raise InputError(_gap_told(folder, numbered, int(steps.min()), at))
     return [f for _, f in numbered]
 
 
@@ -114,44 +115,57 @@ def _rarer(files: list[Path]) -> str:
     return min(sorted(set(kinds)), key=kinds.count)
 
 
-def _number(folder: Path, file: Path) -> int:
-    found = re.findall(r"\d+", file.stem)
-    if not found:
+def _parts(file: Path) -> list[str]:
+    """The name cut before and after its numbers, which are at the odd places."""
+    return re.split(r"(\d+)", file.stem)
+
+
+def _where_numbered(files: list[Path]) -> int:
+    """Place of the slice number in :func:`_parts`: the last number that differs (``rec_0007_8bit.tif``)."""
+    parts = [_parts(f) for f in files]
+    lengths = [len(p) for p in parts]
+    usual = max(sorted(set(lengths)), key=lengths.count)
+    alike = [p for p in parts if len(p) == usual]
+    differing = [k for k in range(1, usual, 2) if len({p[k] for p in alike}) > 1]
+    return differing[-1] if differing else max(usual - 2, 1)
+
+
+def _number(folder: Path, file: Path, at: int) -> int:
+    parts = _parts(file)
+    if len(parts) == 1:
         raise InputError(
             f"{file.name} in {folder.name} has no slice number in its name. Move it out of the folder, or number it."
         )
-    return int(found[-1])
+    return int(parts[min(at, len(parts) - 2)])
 
 
-def _series(file: Path) -> str:
-    """The name with its last number taken out."""
-    return re.sub(r"\d+(?=\D*$)", "#", file.stem)
+def _renumbered(file: Path, at: int, number: str) -> str:
+    """The name with another slice number."""
+    parts = _parts(file)
+    parts[min(at, len(parts) - 2)] = number
+    return "".join(parts)
 
 
-def _require_one_series(folder: Path, files: list[Path]) -> None:
-    names = [_series(f) for f in files]
+def _require_one_series(folder: Path, files: list[Path], at: int) -> None:
+    names = [_renumbered(f, at, "…") for f in files]
     usual = max(sorted(set(names)), key=names.count)
     odd = next((f for f, n in zip(files, names, strict=True) if n != usual), None)
     if odd is not None:
         raise InputError(
-            f"{odd.name} in {folder.name} is named differently from the other slices ({usual.replace('#', '…')}). Move "
-            "it out: a folder must hold the slices of one volume."
+            f"{odd.name} in {folder.name} is named differently from the other slices ({usual}). Move it out: a folder "
+            "must hold the slices of one volume."
         )
 
 
-def _gap_told(folder: Path, numbered: list[tuple[int, Path]], step: int) -> str:
+def _gap_told(folder: Path, numbered: list[tuple[int, Path]], step: int, at: int) -> str:
     there = {n for n, _ in numbered}
-    first, last = numbered[0], numbered[-1][0]
-    missing = [n for n in range(first[0], last + 1, step) if n not in there]
-    before = max(n for n in there if n < missing[0])
-    name = next(f for n, f in numbered if n == before)
-    text = re.findall(r"\d+", name.stem)[-1]
-    digits = str(missing[0]).zfill(len(text))
-    expected = re.sub(r"\d+(?=\D*$)", digits, name.stem) + name.suffix
+    missing = [n for n in range(numbered[0][0], numbered[-1][0] + 1, step) if n not in there]
+    before = next(f for n, f in reversed(numbered) if n < missing[0])
+    digits = str(missing[0]).zfill(len(_parts(before)[at]))
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     return (
-        f"The slice {expected} is missing in {folder.name}{more}: the slices must be numbered without a gap. Copy it "
-        "there, or export the volume again."
+        f"The slice {_renumbered(before, at, digits)}{before.suffix} is missing in {folder.name}{more}: the slices "
+        "must be numbered without a gap. Copy it there, or export the volume again."
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from finescan.errors import InputError
 from finescan.io.facts import Facts
+from finescan.io.selection import chosen_index
 from finescan.values import Acquisition, Grid
 
 Slices = tuple[slice, ...]
@@ -154,8 +155,6 @@ def as_zyx(data: Any, axes: str, name: str, channel: int | str | None, channels:
     Axes of length one go; of several channels one must be chosen; a series of volumes is refused. Slices stored as
     frames or without a name count as z.
     """
-    from finescan.io.selection import chosen_index
-
     shape = tuple(int(n) for n in data.shape)
     if "Z" not in axes and axes.count("T") >= 1:  # the only long unnamed or time axis holds the slices
         long = [i for i, a in enumerate(axes) if a == "T" and shape[i] > 1]

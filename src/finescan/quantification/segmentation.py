@@ -145,14 +145,17 @@ def is_pore(plane: NDArray, threshold: float, pores: str) -> NDArray[np.bool_]:
 
 
 def tidy(pores: NDArray[np.bool_], field: NDArray[np.bool_], config: QuantifyConfig) -> NDArray[np.bool_]:
-    """Closing with the 6-neighbour element (nothing is lost at the faces), then holes filled if asked for."""
+    """Closing with the 6-neighbour element (the faces are continued outwards), then holes filled if asked for."""
     element = ndimage.generate_binary_structure(3, 1)
     if pores.shape[0] == 1:
         element[[0, 2]] = False
-    for _ in range(config.closing):
-        pores = ndimage.binary_dilation(pores, element)
-    for _ in range(config.closing):
-        pores = ndimage.binary_erosion(pores, element, border_value=1)
+    if config.closing:
+        reach = [0 if n == 1 else 2 * config.closing for n in pores.shape]
+        wide = np.pad(pores, [(r, r) for r in reach], mode="edge")
+        for step in (ndimage.binary_dilation, ndimage.binary_erosion):
+            for _ in range(config.closing):
+                wide = step(wide, element)
+        pores = np.ascontiguousarray(wide[tuple(slice(r, r + n) for r, n in zip(reach, pores.shape, strict=True))])
     if config.fill:
         pores = _filled(pores, element)
     pores &= field
@@ -238,7 +241,7 @@ def _hulls(data: Any, field: NDArray[np.bool_], threshold: float, pores: str) ->
 def _convex(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     from skimage.morphology import convex_hull_image  # costs a second to import, and few runs need it
 
-    return np.asarray(convex_hull_image(mask))
+    return np.asarray(convex_hull_image(mask, offset_coordinates=False))
 
 
 def _filled(pores: NDArray[np.bool_], element: NDArray[np.bool_]) -> NDArray[np.bool_]:

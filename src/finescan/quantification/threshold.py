@@ -12,6 +12,7 @@ from finescan.errors import InputError
 
 BINS = 1024
 SAMPLE = 8_000_000  # voxels that are enough: the standard error of a share of 1 % is then 0.004 %
+EQUALLY_GOOD = 1e-4  # relative loss of the criterion that makes no difference
 OUTLIERS = 1e-4  # share of the darkest and of the brightest voxels that do not stretch the histogram
 TWO_GROUPS = 3.5  # `contrast` of a flat histogram is 3.46, of a single bell curve 2.65
 
@@ -58,7 +59,8 @@ def otsu(values: NDArray, *, name: str = "image") -> Threshold:
 
     Returns
     -------
-    Threshold : the centre of the last bin of the dark group, of 1024 between the 0.01 and 99.99 percentiles.
+    Threshold : the centre of the last bin of the dark group, of 1024 between the 0.01 and 99.99 percentiles; the middle
+        one where several do equally well.
 
     Raises
     ------
@@ -82,7 +84,8 @@ def otsu(values: NDArray, *, name: str = "image") -> Threshold:
     dark, bright = n[inside], n[-1] - n[inside]
     dark_mean, bright_mean = first[inside] / dark, (first[-1] - first[inside]) / bright
     between = dark * bright * (bright_mean - dark_mean) ** 2
-    best = int(np.argmax(between))
+    equal = np.flatnonzero(between >= (1 - EQUALLY_GOOD) * between.max())
+    best = int(equal[len(equal) // 2])  # between two groups that are far apart any level does: the middle is safest
     total = second[-1] / n[-1] - (first[-1] / n[-1]) ** 2
     spread = [
         max(second[inside][best] / dark[best] - dark_mean[best] ** 2, 0.0),

@@ -92,8 +92,8 @@ def test_projections_through_voxels_agree_with_exact_chords() -> None:
     assert np.abs(joseph - exact).max() < 2.5 and np.sqrt(np.mean((joseph - exact) ** 2)) < 0.15
     rows, columns = (np.arange(n) for n in geometry.detector_shape)
     for a, b in zip(joseph, exact, strict=True):  # same place on the detector, to a few hundredths of a pixel
-        assert (a.sum(1) @ rows) / a.sum() == pytest.approx((b.sum(1) @ rows) / b.sum(), abs=0.04)
-        assert (a.sum(0) @ columns) / a.sum() == pytest.approx((b.sum(0) @ columns) / b.sum(), abs=0.04)
+        assert (a.sum(1) @ rows) / a.sum() == pytest.approx((b.sum(1) @ rows) / b.sum(), abs=0.06)
+        assert (a.sum(0) @ columns) / a.sum() == pytest.approx((b.sum(0) @ columns) / b.sum(), abs=0.06)
 
 
 def test_the_reconstruction_is_the_phantom_and_not_its_mirror_image() -> None:

@@ -41,7 +41,7 @@ def test_txm_files_that_cannot_be_read_say_why(tmp_path, monkeypatch):
     data = vs.voxels((4, 20, 30))
     streams = microscope_volume(data)
     for name, change, message in (
-        ("type", microscope_volume(data, code=7), r"type 7 \(1200 bytes per slice\), but 3 \(uint8\)"),
+        ("type", microscope_volume(data, code=12), r"type 12 \(1200 bytes per slice\), but 2 \(int8\), 3 \(uint8\)"),
         ("size", microscope_volume(data, drop=("ImageWidth",)), r"no ImageInfo/ImageWidth"),
         ("last", {k: v for k, v in streams.items() if k != "ImageData1/Image4"}, r"Slice 4 of .* has 0 of 1200 bytes"),
     ):

@@ -208,27 +208,23 @@ def finish_ome_zarr(
 
 
 def pyramid_grids(grid: Grid, smallest: int | None = None) -> list[Grid]:
-    """The grid and its halvings until the longest halved axis is at most ``smallest`` (512; volumes 128) pixels.
+    """The grid and its halvings until no axis is longer than ``smallest`` (512; volumes 128) pixels.
 
     Pictures are halved in Y and X. Of a volume just those axes are halved whose voxels are not already larger than
     the smallest by a factor of the square root of 2, so anisotropic voxels become cubic on the way down.
     """
     smallest = smallest or (CHUNK if grid.ndim == 2 else _SMALLEST_VOLUME)
     grids = [grid]
-    while (steps := _steps(grids[-1])) and max(n for n, s in zip(grids[-1].shape, steps, strict=True) if s == 2) > (
-        smallest
-    ):
-        grids.append(grids[-1].coarsen(steps))
+    while max(grids[-1].shape) > smallest:
+        grids.append(grids[-1].coarsen(_steps(grids[-1])))
     return grids
 
 
 def _steps(grid: Grid) -> tuple[int, ...]:
-    """2 for every axis to be halved next, else 1; empty when there is nothing to halve."""
+    """2 for every axis to be halved next, else 1."""
     if grid.ndim == 2:
         return (2, 2)
     fine = [p for p, n in zip(grid.pixel_size_nm, grid.shape, strict=True) if n > 1]
-    if not fine:
-        return ()
     limit = math.sqrt(2) * min(fine)
     return tuple(2 if n > 1 and p <= limit else 1 for p, n in zip(grid.pixel_size_nm, grid.shape, strict=True))
 

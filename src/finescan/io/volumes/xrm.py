@@ -37,7 +37,8 @@ STREAMS: dict[str, tuple[tuple[str, ...], str]] = {
     "detector_distance": (("ImageInfo/DtoRADistance",), "<f"),
     "centre_shift": (("ReconSettings/CenterShift",), "<f"),
 }
-_TYPES = {3: "<u1", 5: "<u2", 10: "<f4"}
+#: Type code -> dtype.
+_TYPES = {2: "<i1", 3: "<u1", 4: "<i2", 5: "<u2", 6: "<i4", 7: "<u4", 10: "<f4", 11: "<f8"}
 _EXTRA = (
     "voltage_kv",
     "exposure_s",
@@ -107,8 +108,9 @@ def _dtype(ole: Any, said: dict[str, Any], name: str) -> np.dtype[Any]:
         return np.dtype(_TYPES[said["type"]])
     size = ole.get_size(_stream(0)) if ole.exists(_stream(0)) else 0
     raise UnreadableFile(
-        f"{name} holds voxels of type {said['type']} ({size} bytes per slice), but 3 (uint8), 5 (uint16) and 10 "
-        "(float32) are known. Export it as TIFF stack from the microscope's program."
+        f"{name} holds voxels of type {said['type']} ({size} bytes per slice), but "
+        f"{', '.join(f'{k} ({np.dtype(v).name})' for k, v in _TYPES.items())} are known. Export it as TIFF stack from the "
+        "microscope's program."
     )
 
 

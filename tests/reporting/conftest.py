@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +31,8 @@ from finescan.reporting import (
 from finescan.resampling import resample
 from finescan.simulation import simulate
 from finescan.values import Grid, Residual, TrustMap
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "msedge")
 
 
 def make_report(size: int = 192, ratio: float = 4.0, max_px: int = 2048) -> Report:
@@ -174,3 +178,13 @@ def _flags(grid: Grid, grey: np.ndarray) -> TrustMap:
 def sample() -> Report:
     """The realistic report."""
     return make_report()
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """A Chromium."""
+    found = [os.environ.get("FINESCAN_CHROMIUM"), *map(shutil.which, BROWSERS)]
+    for program in found:
+        if program:
+            return program
+    pytest.skip(f"No Chromium was found (looked for {', '.join(BROWSERS)}); set FINESCAN_CHROMIUM to its path.")

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from report_browser import complaints, open_page, selftest, with_script
 
 from finescan.reporting import Answer, Layer, Report, Scene, write_report
 from finescan.values import Grid, TrustMap
 
 pytestmark = pytest.mark.browser
-
-HERE = Path(__file__).parent
-NAMES = ("chromium", "chromium-browser", "google-chrome", "msedge")
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--enable-logging=stderr", "--v=0"),
-]
-
-
-@pytest.fixture(scope="session")
-def browser() -> str:
-    found = [os.environ.get("FINESCAN_CHROMIUM"), *map(shutil.which, NAMES)]
-    for program in found:
-        if program:
-            return program
-    pytest.skip(f"No Chromium was found (looked for {', '.join(NAMES)}); set FINESCAN_CHROMIUM to its path.")
 
 
 def _known() -> Report:
@@ -56,36 +33,8 @@ def _known() -> Report:
     return Report("known", Answer("better", "Known."), scenes[0], (scenes[1],))
 
 
-def _with_selftest(page: str) -> str:
-    """The page with the test's script added, and allowed by its security policy."""
-    script = (HERE / "selftest.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = page.replace("script-src '", f"script-src 'sha256-{digest}' '")
-    return page.replace("</body>", f"<script>{script}</script></body>")
-
-
-def _open(browser: str, page: Path, folder: Path, *flags: str) -> tuple[str, str]:
-    """DOM and log after the page has settled."""
-    command = [browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=10000", *flags]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=False)
-    return done.stdout, done.stderr
-
-
-def _complaints(log: str) -> list[str]:
-    advice = "Multiple readback operations"  # about the self-test, which reads canvases back
-    return [line for line in log.splitlines() if "CONSOLE" in line and advice not in line]
-
-
 def _selftest(browser: str, report: Report, folder: Path, *flags: str) -> dict:
-    page = write_report(folder / "known.html", report)
-    page.write_text(_with_selftest(page.read_text(encoding="utf-8")), encoding="utf-8")
-    dom, log = _open(browser, page, folder, "--window-size=1200,900", "--dump-dom", *flags)
-    assert _complaints(log) == []
-    found = re.search(r'<pre id="selftest">(.*?)</pre>', dom, re.S)
-    assert found, f"the page's self-test did not finish:\n{log[-2000:]}"
-    seen = json.loads(html.unescape(found.group(1)))
-    assert "error" not in seen, seen["error"]
-    return seen
+    return selftest(browser, write_report(folder / "known.html", report), "selftest.js", *flags)
 
 
 @pytest.fixture(scope="session")
@@ -164,12 +113,9 @@ def test_text_is_readable_in_light_and_dark(browser: str, seen: dict, tmp_path: 
 
 def test_a_narrow_window_does_not_scroll_sideways(browser: str, sample: Report, tmp_path: Path) -> None:
     page = write_report(tmp_path / "sample.html", sample)
-    text = page.read_text(encoding="utf-8")
     probe = "document.title = String(document.documentElement.scrollWidth - document.documentElement.clientWidth);"
-    digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
-    text = text.replace("script-src '", f"script-src 'sha256-{digest}' '")
-    page.write_text(text.replace("</body>", f"<script>{probe}</script></body>"), encoding="utf-8")
-    dom, _ = _open(browser, page, tmp_path, "--window-size=500,900", "--dump-dom")
+    page.write_text(with_script(page.read_text(encoding="utf-8"), probe), encoding="utf-8")
+    dom, _ = open_page(browser, page, tmp_path, "--window-size=500,900", "--dump-dom")
     assert re.search(r"<title>([^<]*)</title>", dom).group(1) == "0"
 
 
@@ -177,7 +123,7 @@ def _asked_by_the_page(browser: str, page: Path, folder: Path) -> tuple[list[str
     """Network addresses the page (not the browser for itself) asked for; DOM; log."""
     log_file = folder / "net.json"
     offline = "--host-resolver-rules=MAP * ~NOTFOUND"
-    dom, log = _open(browser, page, folder, offline, f"--log-net-log={log_file}", "--dump-dom")
+    dom, log = open_page(browser, page, folder, offline, f"--log-net-log={log_file}", "--dump-dom")
     events = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
     own = [e for e in events if '"initiator":"' in e and '"initiator":"not an origin"' not in e]
     return [u for e in own for u in re.findall(r'"url":"((?:https?|wss?|ftp):[^"]*)"', e)], dom, log
@@ -187,7 +133,7 @@ def test_nothing_is_asked_of_the_network_and_nothing_complains(browser: str, sam
     page = write_report(tmp_path / "Bericht für Müller & Söhne.html", sample)
     asked, dom, log = _asked_by_the_page(browser, page, tmp_path)
     assert asked == []
-    assert _complaints(log) == []
+    assert complaints(log) == []
     assert dom.count('class="pane"') >= 10, "the script did not replace the still pictures"
 
 
@@ -214,7 +160,7 @@ def test_a_picture_of_the_page_shows_pictures(browser: str, sample: Report, tmp_
     pillow = pytest.importorskip("PIL.Image")
     page = write_report(tmp_path / "sample.html", sample)
     shot = tmp_path / "shot.png"
-    _open(browser, page, tmp_path, "--window-size=1200,1600", f"--screenshot={shot}")
+    open_page(browser, page, tmp_path, "--window-size=1200,1600", f"--screenshot={shot}")
     grey = np.asarray(pillow.open(shot).convert("L"))
     assert grey.shape == (1600, 1200)
     busy = np.abs(np.diff(grey.astype(int), axis=1)) > 4

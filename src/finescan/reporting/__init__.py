@@ -3,8 +3,8 @@
 >>> from finescan.reporting import Answer, Report, write_report  # doctest: +SKIP
 >>> write_report("report.html", Report("map.tif", Answer("better", "1.2 dB better than bicubic.")))  # doctest: +SKIP
 
-**Volumes** take the same places as pictures (``Report.overview``, ``Report.crops``, ``RegistrationPicture.scene``, parts
-of a ``Chapter``):
+**Volumes** take the same places as pictures (``Report.overview``, ``Report.crops``, ``RegistrationPicture.scene``,
+parts of a ``Chapter``):
 
 ``VolumeLayer(name, image, window=None, colours="grey", unit="")``
     one ZYX ``Image`` in the frame of the coarse volume, any voxel size, lazy or not; ``colours`` is "grey",
@@ -18,9 +18,10 @@ budget_mb=10.0, flag_shares=None)``
 
 **Measured** (``Report.measurements``, a tuple of chapters):
 
+``PoreNumbers.of(name, measurements, matching=None, reference=False)`` from what ``quantify`` and ``match`` gave, or
 ``PoreNumbers(name, diameters_nm, sphericity, porosity, found=None, lost=None, invented=None, merged=None, split=None,
-reference=False)`` and ``pore_chapter(volumes, title=…, sentence="", caption="", bin_width_nm=None) -> Chapter``;
-``pore_table(title, volumes, caption="", name="") -> Table``; ``pore_figures(volumes, bin_width_nm=None, name="pores")``.
+reference=False)``; ``pore_chapter(volumes, title=…, sentence="", caption="", bin_width_nm=None) -> Chapter``;
+``pore_table(title, volumes, caption="", name="") -> Table``; ``pore_figures(volumes, …) -> (Figure, Figure)``.
 
 **Studies**:
 
@@ -29,7 +30,7 @@ reference=False)`` and ``pore_chapter(volumes, title=…, sentence="", caption="
 ``Table(title, columns, rows, caption="", best_within="", name="")``: ``columns`` are ``Column(name, unit, better)``,
 cells are words, numbers, ``Score`` or None.
 ``write_study(path, study, overwrite=False) -> Path``.
-``write_figures(folder, figures=(), tables=(), overwrite=False) -> list[Path]``: ``name.svg``, ``name.csv``, ``name.md``;
+``write_figures(folder, figures=(), tables=(), overwrite=False) -> list[Path]``: ``name.svg``, ``.csv``, ``.md``;
 ``study.figures()`` and ``study.tables()`` give them all.
 
 Figures, from plain arrays (``title`` first, ``note`` and ``name`` last, all options by name):

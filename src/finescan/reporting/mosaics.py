@@ -131,10 +131,11 @@ def _key(window: tuple[float, float], colours: str, unit: str, right: float, y: 
     low, high = window
     bar = picture_uri(np.linspace(low, high, 128)[None, :], window, colours)
     left, width = right - _GAP - 260.0, 170.0
+    first, last = (grey_text(v).replace("-", "−") for v in window)
     return (
-        f'<text x="{left - 6:g}" y="{y + 18:.1f}" text-anchor="end">{escape(unit)}  {grey_text(low).replace("-", "−")}</text>'
+        f'<text x="{left - 6:g}" y="{y + 18:.1f}" text-anchor="end">{escape(unit)}  {first}</text>'
         f'<image class="pixels" preserveAspectRatio="none" x="{left:g}" y="{y + 8:.1f}" width="{width:g}" height="12" '
-        f'href="{bar}"/><text x="{left + width + 6:g}" y="{y + 18:.1f}">{grey_text(high).replace("-", "−")}</text>'
+        f'href="{bar}"/><text x="{left + width + 6:g}" y="{y + 18:.1f}">{last}</text>'
     )
 
 

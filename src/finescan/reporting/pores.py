@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +14,9 @@ from finescan.reporting.axes import nice
 from finescan.reporting.chapter import Cell, Chapter, Figure, Table, or_none, slug
 from finescan.reporting.charts import Sample, box_plots, histogram_panels
 from finescan.reporting.report import Column
+
+if TYPE_CHECKING:
+    from finescan.quantification import Matching, Measurements
 
 _UNITS = ((1e6, "mm"), (1e3, "µm"), (1.0, "nm"))
 
@@ -43,6 +47,16 @@ class PoreNumbers:
     split: int | None = None
     reference: bool = False
 
+    @classmethod
+    def of(
+        cls, name: str, measurements: Measurements, matching: Matching | None = None, *, reference: bool = False
+    ) -> PoreNumbers:
+        """From what ``quantify`` and ``match`` gave."""
+        fates = {} if matching is None else {**matching.references, "invented": matching.measured["invented"]}
+        counted = {k: fates.get(k) for k in ("found", "lost", "invented", "merged", "split")}
+        sizes, shapes = measurements.diameter_nm, measurements.sphericity
+        return cls(name, sizes, shapes, measurements.porosity, **counted, reference=reference)
+
     @property
     def count(self) -> int:
         """Number of pores."""
@@ -55,8 +69,9 @@ def pore_table(title: str, volumes: Sequence[PoreNumbers], *, caption: str = "",
     unit, word = _unit(volumes)
     heads = (
         Column(""), Column("pores"), Column("found"), Column("found", "%", "higher"), Column("lost"),
-        Column("invented"), Column("merged"), Column("split"), Column("porosity", "%"), Column("porosity error", "%"),
-        Column("mean diameter", word), Column("mean sphericity"), Column("sphericity error", "%"),
+        Column("invented"), Column("invented", "%", "lower"), Column("merged"), Column("split"),
+        Column("porosity", "%"), Column("porosity error", "%"), Column("mean diameter", word),
+        Column("mean sphericity"), Column("sphericity error", "%"),
     )  # fmt: skip
     return Table(title, heads, tuple(_row(v, truth, unit) for v in volumes), caption, name=name)
 
@@ -64,9 +79,10 @@ def pore_table(title: str, volumes: Sequence[PoreNumbers], *, caption: str = "",
 def _row(v: PoreNumbers, truth: PoreNumbers | None, unit: float) -> tuple[Cell, ...]:
     other = None if truth is v else truth
     share = None if v.found is None or other is None or not other.count else 100.0 * v.found / other.count
+    wrong = None if v.invented is None or not v.count else 100.0 * v.invented / v.count
     shape = _mean(v.sphericity)
     return (
-        v.name, v.count, v.found, share, v.lost, v.invented, v.merged, v.split, 100.0 * v.porosity,
+        v.name, v.count, v.found, share, v.lost, v.invented, wrong, v.merged, v.split, 100.0 * v.porosity,
         None if other is None else _error(v.porosity, other.porosity),
         or_none(_mean(v.diameters_nm) / unit), or_none(shape),
         None if other is None else _error(shape, _mean(other.sphericity)),

@@ -78,24 +78,31 @@ class Part:
 
 # ------------------------------------------------------------------ reading
 def planes(array: Any, part: Part, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """XY slices of a lazy volume; slices in one layer of chunks are read together, where the array can do that."""
+    """XY slices of a lazy volume. Of a chunked one, every chunk is read once, a row of chunks at a time."""
+    deep, high = _chunk(array)
     ys, xs = (slice(a, b) for a, b in zip(part.start[1:], part.stop[1:], strict=True))
-    for group in _groups(array, part, indices):
-        if len(group) > 1:
-            yield from zip(group, np.asarray(array.oindex[np.asarray(group), ys, xs]), strict=True)
-        else:
-            yield group[0], np.asarray(array[group[0] : group[0] + 1, ys, xs])[0]
+    for group in _groups(indices, deep, max(1, _AT_ONCE // (math.prod(array.shape[1:])))):
+        if len(group) == 1 or high == 0:
+            for z in group:
+                yield z, np.asarray(array[z : z + 1, ys, xs])[0]
+            continue
+        rows = [slice(max(y, ys.start), min(y + high, ys.stop)) for y in range(ys.start // high * high, ys.stop, high)]
+        chosen = [z - group[0] for z in group]
+        strips = [np.asarray(array[group[0] : group[-1] + 1, row, xs])[chosen] for row in rows]
+        yield from zip(group, np.concatenate(strips, axis=1), strict=True)
 
 
-def _groups(array: Any, part: Part, indices: Sequence[int]) -> list[list[int]]:
-    depth = (getattr(array, "shards", None) or getattr(array, "chunks", None) or (1,))[0]
-    if not hasattr(array, "oindex") or depth == 1:
-        return [[z] for z in indices]
-    area = math.prod(b - a for a, b in zip(part.start[1:], part.stop[1:], strict=True))
-    most = max(1, _AT_ONCE // area)
+def _chunk(array: Any) -> tuple[int, int]:
+    """Height of a volume's chunks along z and y; (1, 0) when it has none."""
+    chunks = getattr(array, "chunks", None)
+    return (int(chunks[0]), int(chunks[1])) if chunks is not None else (1, 0)
+
+
+def _groups(indices: Sequence[int], deep: int, most: int) -> list[list[int]]:
+    """Slices in one layer of chunks, at most so many together."""
     groups: list[list[int]] = []
     for z in indices:
-        if groups and z // depth == groups[-1][0] // depth and len(groups[-1]) < most:
+        if groups and z // deep == groups[-1][0] // deep and len(groups[-1]) < most:
             groups[-1].append(z)
         else:
             groups.append([z])
@@ -131,14 +138,14 @@ def shrunk(data: NDArray[Any], block: int, *, flags: bool = False) -> NDArray[An
 def choose_quality(scene: VolumeScene, samples: Mapping[str, NDArray[Any]], window: tuple[float, float]) -> Quality:
     """The best way of storing that stays within the scene's budget, judged by one XY slice per layer."""
     n = len(scene.stops())
-    fewer = min(n, _FEWEST)
-    halves = [Quality(80, max(16, scene.max_px // k), fewer) for k in (2, 3, 4)]
-    whole = [Quality(None, scene.max_px, n), Quality(90, scene.max_px, n), Quality(80, scene.max_px, n)]
+    fewer, whole = min(n, _FEWEST), scene.max_px
+    ways = [Quality(None, whole, n), Quality(90, whole, n), Quality(80, whole, n), Quality(80, whole, fewer)]
+    ways += [Quality(q, max(16, whole // k), m) for k in (2, 3, 4) for q, m in ((85, n), (80, fewer))]
     budget = scene.budget_mb * 1e6
-    for way in (*whole, Quality(80, scene.max_px, fewer), *halves):
+    for way in ways:
         if sum(_cost(scene, layer, samples.get(layer.name), way, window) for layer in scene.layers) <= budget:
             return way
-    return halves[-1]
+    return ways[-1]
 
 
 def _cost(

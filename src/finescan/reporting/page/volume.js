@@ -126,11 +126,15 @@ class Volume {
     this.stop = clamp(k, 0, this.facts.stops.length - 1);
     const z = this.z + this.facts.origin[0], index = this.facts.stops[this.stop];
     this.depth.value = this.stop;
-    this.depthText.textContent = `slice ${index} of 0–${this.facts.shape[0] - 1}, z ${lengthText(z)}`;
+    this.depthText.textContent = `slice ${index} of 0–${this.facts.shape[0] - 1}, z ${this.at(z, 0)}`;
     this.depth.setAttribute("aria-valuetext", this.depthText.textContent);
     if (this.zoom > 1 && !this.dragging) this.centre[0] = this.z;
     if (this.point && this.point.cut === "xy") this.point.at[0] = this.z;
     this.draw();
+  }
+  at(nm, axis) { // as many digits as tell neighbouring voxels apart
+    const unit = Math.abs(nm) >= 1e6 ? 1e6 : Math.abs(nm) >= 1e3 ? 1e3 : 1;
+    return lengthText(nm, Math.abs(nm) < 0.1 ? undefined : clamp(Math.ceil(-Math.log10(this.facts.voxel[axis] / 2 / unit)), 0, 4));
   }
   nearestStop(nm) {
     const index = nm / this.facts.voxel[0] - 0.5, far = this.facts.stops.map((s) => Math.abs(s - index));
@@ -255,7 +259,7 @@ class Volume {
     const index = at.map((v, a) => Math.floor(v / voxel[a])), inside = index.every((v, a) => v >= 0 && v < shape[a]);
     const values = this.layers.map((l) => { const p = l.picture(pane.cut, this.stop); return p ? p.text(row, column) : `${l.name} –`; });
     const text = [values.join("  "), inside ? `voxel z ${index[0]}, y ${index[1]}, x ${index[2]}` : "outside",
-      at.map((v, a) => `${"zyx"[a]} ${lengthText(v + origin[a])}`).join(", ")];
+      at.map((v, a) => `${"zyx"[a]} ${this.at(v + origin[a], a)}`).join(", ")];
     const flags = this.flagsOf(pane.cut);
     if (flags) text.push(...[flags.names(row, column).join(", ")].filter(Boolean));
     this.output.textContent = text.join("  |  ");
@@ -350,7 +354,7 @@ class Volume {
   drawTitle({ g, w, dpr }, cut) {
     const fixed = [0, 1, 2].find((v) => !CUTS[cut].includes(v)), at = this.onCut(cut, [0, 0, 0])[fixed] + this.facts.origin[fixed];
     g.font = FONT(dpr);
-    const text = w > 170 * dpr ? `${cut.toUpperCase()}  ${"zyx"[fixed]} ${lengthText(at)}` : cut.toUpperCase();
+    const text = w > 170 * dpr ? `${cut.toUpperCase()}  ${"zyx"[fixed]} ${this.at(at, fixed)}` : cut.toUpperCase();
     g.fillStyle = "rgba(0,0,0,.62)";
     const width = g.measureText(text).width + 12 * dpr;
     g.fillRect(w - width - 4 * dpr, 4 * dpr, width, 20 * dpr);

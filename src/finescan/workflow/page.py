@@ -13,7 +13,7 @@ from finescan import reporting as rp
 from finescan import resampling
 from finescan.models import Model
 from finescan.patches import PatchSet, Piece
-from finescan.trust import METRICS, Metric, TrustReport
+from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow.judging import on_grid
 from finescan.workflow.plan import Plan
@@ -286,7 +286,9 @@ def _tables(report: TrustReport, method: str) -> list[rp.MetricTable]:
     return [*tables, _subset_table(report, method)] if report.subsets else tables
 
 
-def score_tables(report: TrustReport, metrics: Mapping[str, Metric]) -> list[rp.MetricTable]:
+def score_tables(
+    report: TrustReport, metrics: Mapping[str, Metric] | Mapping[str, VolumeMetric]
+) -> list[rp.MetricTable]:
     """Scores as they are, and after a gain and offset fit."""
     columns = tuple(
         rp.Column(m.replace("_", "-").upper(), row.unit, "higher" if row.higher_is_better else "lower")

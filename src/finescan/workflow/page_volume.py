@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,10 @@ from finescan import reporting as rp
 from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
-from finescan.values import Grid, Image, Pair, Region, TrustMap
+from finescan.values import Grid, Image, Pair, Region, Residual, TrustMap
 from finescan.workflow.page import learning, registration_facts, score_tables
 from finescan.workflow.plan import Plan
+from finescan.workflow.volume_judging import fine_box, piece_with
 
 MOST_SHOWN = 192  # voxels along an edge of a close look
 HISTOGRAM_VOXELS = 4e6
@@ -74,7 +75,7 @@ def _headline_facts(done: FinishedVolume) -> tuple[tuple[str, str], ...]:
 
 
 def _overview(done: FinishedVolume) -> rp.VolumeScene:
-    boxes = [rp.VolumeBox.of(p.name, _grid(done, p)) for p in done.patches.pieces]
+    boxes = [rp.VolumeBox.of(p.name, fine_box(done.patches, p)) for p in done.patches.pieces]
     for k, region in enumerate(done.patches.regions("test")):
         boxes.append(rp.VolumeBox.of(f"test {k + 1}", region, "held-out"))
     layers = [_coarse(done), rp.VolumeLayer("enhanced", done.enhanced)]
@@ -101,7 +102,7 @@ def _close_looks(done: FinishedVolume) -> list[rp.VolumeScene]:
     """The first held-out places at full resolution, with the fine scan beside."""
     scenes = []
     for k, region in enumerate(done.patches.regions("test")[:2]):
-        piece = next((p for p in done.patches.pieces if _touches(p, region)), None)
+        piece = piece_with(done.patches, region)
         if piece is None:
             continue
         grid = _around(done.patches.out_grid, region)
@@ -127,12 +128,6 @@ def _close_looks(done: FinishedVolume) -> list[rp.VolumeScene]:
     return scenes
 
 
-def _touches(piece: VolumePiece, region: Region) -> bool:
-    return all(
-        s < b and a < s + n for s, n, a, b in zip(piece.start, piece.shape, region.start, region.stop, strict=True)
-    )
-
-
 def _around(grid: Grid, region: Region) -> Grid:
     """The region with some surroundings, at most MOST_SHOWN voxels along an edge."""
     start, stop = [], []
@@ -142,14 +137,6 @@ def _around(grid: Grid, region: Region) -> Grid:
         start.append(low)
         stop.append(min(n, b + 24, low + MOST_SHOWN))
     return grid.crop(start, stop)
-
-
-def _grid(done: FinishedVolume, piece: VolumePiece) -> Grid:
-    """The box of the fine scan itself, without the coarse context around it."""
-    known = [np.flatnonzero(piece.weight.any(axis=tuple(a for a in range(3) if a != k))) for k in range(3)]
-    start = [s + int(k[0]) for s, k in zip(piece.start, known, strict=True)]
-    stop = [s + int(k[-1]) + 1 for s, k in zip(piece.start, known, strict=True)]
-    return done.patches.out_grid.crop(start, stop)
 
 
 def _piece_image(done: FinishedVolume, piece: VolumePiece, *, coarse: bool = False) -> Image:
@@ -165,7 +152,7 @@ def _registration(done: FinishedVolume, pair: Pair) -> rp.RegistrationPicture:
     scene = rp.VolumeScene(
         "Coarse and fine in one frame",
         "The coarse volume, its grey levels mapped linearly, and the fine one, both on the grid of the result.",
-        _grid(done, piece),
+        fine_box(done.patches, piece).own_grid,
         (
             rp.VolumeLayer("coarse on the fine grid", _piece_image(done, piece, coarse=True)),
             rp.VolumeLayer("fine", _piece_image(done, piece)),
@@ -175,7 +162,19 @@ def _registration(done: FinishedVolume, pair: Pair) -> rp.RegistrationPicture:
         budget_mb=2.0,
     )
     facts = registration_facts(pair)
-    return rp.RegistrationPicture(pair.hr.name, pair.verdict.value, pair.reasons, pair.residual, scene, facts)
+    return rp.RegistrationPicture(
+        pair.hr.name, pair.verdict.value, pair.reasons, _in_plane(pair.residual), scene, facts
+    )
+
+
+def _in_plane(residual: Residual) -> Residual:
+    """What the residual's pictures show of a volume: its middle slice, and shifts in the plane, seen along z."""
+    grid = residual.grid
+    if grid.ndim == 2:
+        return residual
+    flat = Grid("YX", grid.shape[1:], grid.pixel_size_nm[1:], grid.origin_nm[1:])
+    maps = {name: np.asarray(m[m.shape[0] // 2]) for name, m in residual.maps.items()}
+    return replace(residual, grid=flat, maps=maps, blocks=residual.blocks[:, [1, 2, 4, 5]])
 
 
 def _histograms(done: FinishedVolume) -> tuple[rp.Plot, ...]:
@@ -183,7 +182,7 @@ def _histograms(done: FinishedVolume) -> tuple[rp.Plot, ...]:
     piece = done.patches.pieces[0]
     arrays = {
         "enhanced": np.asarray(done.enhanced.data[::step, ::step, ::step]),
-        "fine scan": piece.hr[piece.weight][:: max(1, piece.hr.size // int(HISTOGRAM_VOXELS))],
+        "fine scan": np.where(piece.weight, piece.hr, np.nan)[::step, ::step, ::step],
         "coarse": np.asarray(done.lr.data[::step, ::step, ::step]),
     }
     note = "Enhanced and fine scan share grey levels; the coarse scan may have others."

@@ -67,7 +67,7 @@ class Reading:
         layouts = {
             k: io.RawLayout(**{**d[k], "shape": tuple(d[k]["shape"])}) for k in ("layout", "fine_layout") if k in d
         }
-        return cls(**{k: v for k, v in d.items() if k not in layouts}, **layouts)
+        return cls(**{**d, **layouts})
 
     def is_volume(self, path: str | Path) -> bool:
         """Whether a file is read as a volume."""

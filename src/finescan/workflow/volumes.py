@@ -16,6 +16,7 @@ from finescan.models import Model, load_model, save_model
 from finescan.patches import VolumePatchSet, VolumeSplitConfig, make_volume_patches
 from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
+from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
 from finescan.workflow import page_volume, volume_judging
 from finescan.workflow.folder import key_of, write_json
@@ -53,10 +54,18 @@ def complete_volume(
     model = _learn(job, patches)
     plain = fit_volume_contestants(patches)["interpolated"]
     method = _method(job, model, plain)
-    enhanced, flags = _enhance(job, lr, plain if method == "interpolated" else model, patches, method)
+    check = volume_judging.yardstick(patches, lr)
+    if not check.informative:
+        job.notes.append(
+            "Coarse and fine scan show different things (another contrast, or a changed specimen): the enhanced volume "
+            "cannot be checked against the coarse one, and no voxel is flagged as inconsistent."
+        )
+    enhanced, flags = _enhance(job, lr, plain if method == "interpolated" else model, patches, check, method)
     job.progress(0, 1, "judging on held-out fine scan")
-    report = volume_judging.judge(patches, {"interpolated": plain, model.card.architecture: model}, enhanced)
-    pores = volume_judging.measure(job, patches, pairs, enhanced, lr)
+    models = {"interpolated": plain, model.card.architecture: model}
+    report = volume_judging.judge(lr, patches, models, enhanced, method)
+    job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
+    pores = volume_judging.measure(job, lr, patches, enhanced, models[method])
     job.progress(1, 1, "judging on held-out fine scan")
     job.notes += list(model.card.training.get("notes", [])) + list(patches.notes)
     facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
@@ -133,7 +142,9 @@ def _method(job: Job, model: Model, plain: Model) -> str:
     return better if asked == "auto" else str(asked)
 
 
-def _enhance(job: Job, lr: Image, model: Model, patches: VolumePatchSet, method: str) -> tuple[Image, TrustMap]:
+def _enhance(
+    job: Job, lr: Image, model: Model, patches: VolumePatchSet, check: Consistency, method: str
+) -> tuple[Image, TrustMap]:
     """The whole volume (or the region asked for), its flags and their files; continues block by block."""
     plan, path = job.plan, job.folder.path
     dtype = plan.choose("result.dtype", patches.hr_dtype, "That of the fine scan, so that grey levels mean the same.")
@@ -147,13 +158,15 @@ def _enhance(job: Job, lr: Image, model: Model, patches: VolumePatchSet, method:
         work = path / f"work-{key}"
         region = _region(out_grid(lr, plan), plan.values["result.region"])
         result = enhance_volume(model, lr, folder=work, config=config, region=region, progress=job.progress)
-        _publish(job, result.image, result.trust, work)
-        facts = {"method": method, "flags": result.trust.shares(), "notes": list(result.notes)}
+        job.progress(0, 1, "checking against the coarse scan")
+        flags = volume_judging.mark_inconsistent(result.image, lr, result.trust, check, patches.circle)
+        _publish(job, result.image, flags, work)
+        facts = {"method": method, "flags": flags.shares(), "notes": list(result.notes), "yardstick": check.to_dict()}
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
     job.notes += [n for n in job.folder.facts("enhance")["notes"] if n not in job.notes]
-    image, flags = io.read_volume(path / STORE_FILE), io.read_volume(path / FLAGS_FILE)
-    return image, TrustMap(flags.data, flags.grid)
+    image, marked = io.read_volume(path / STORE_FILE), io.read_volume(path / FLAGS_FILE)
+    return image, TrustMap(marked.array(), marked.grid)
 
 
 def _region(grid: Grid, box: Any) -> Region | None:

@@ -1,0 +1,202 @@
+"""Judging an enhanced volume on held-out fine scan, and measuring the pores that the user came for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import trust
+from finescan.enhancement import VolumeEnhanceConfig, enhance_volume
+from finescan.errors import InputError
+from finescan.models import Model
+from finescan.patches import VolumePatchSet, VolumePiece
+from finescan.quantification import Measurements, QuantifyConfig, match, quantify, write_csv
+from finescan.trust import Consistency, TrustReport
+from finescan.trust.volume_judgement import judge_volume
+from finescan.values import Circle, Image, Region, TrustMap, flag_bits
+from finescan.workflow.opening import Job
+
+CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels before the field of view is not round
+SLICES_LOOKED_AT = 5
+LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
+PORES_FILE = "pores.csv"
+FEW_BLOCKS, SMALLEST_BLOCK = 12, 20  # held-out boxes are halved while they are fewer; voxels along an edge
+
+
+def corners_are_empty(lr: Image, circle: Circle) -> bool:
+    """Whether the coarse volume holds nothing (NaN, or one single grey level) outside the circle, in some slices."""
+    outside = ~circle.mask(lr.grid)
+    if not outside.any():
+        return False
+    slices = np.linspace(0, lr.grid.shape[0] - 1, SLICES_LOOKED_AT).astype(int)
+    values = np.concatenate([np.asarray(lr.data[int(z)])[outside] for z in slices])
+    known = values[np.isfinite(values.astype(np.float32))]
+    if known.size <= CORNER_SHARE * values.size:
+        return True
+    levels, counts = np.unique(known, return_counts=True)
+    return bool(counts.max() >= (1 - CORNER_SHARE) * known.size and levels.size < 0.01 * known.size)
+
+
+def piece_with(patches: VolumePatchSet, region: Region) -> VolumePiece | None:
+    """The fine scan that holds all of a box of the out grid."""
+    for p in patches.pieces:
+        inside = (s <= a and b <= s + n for s, n, a, b in zip(p.start, p.shape, region.start, region.stop, strict=True))
+        if all(inside):
+            return p
+    return None
+
+
+def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhanced: Image, method: str) -> TrustReport:
+    """The verdict on the test boxes: every model on them, and what was written ("enhanced").
+
+    Where only a region was enhanced, the model that made it stands in on the test boxes outside.
+    """
+    tiles = _blocks([r for r in patches.regions("test") if piece_with(patches, r) is not None])
+    if not tiles:
+        raise InputError("No held-out box is left to judge on. Record a larger fine scan.")
+    reference, masks = [], []
+    for tile in tiles:
+        piece = piece_with(patches, tile)
+        assert piece is not None
+        box = tuple(slice(a - s, b - s) for a, b, s in zip(tile.start, tile.stop, piece.start, strict=True))
+        reference.append(piece.hr[box])
+        masks.append(patches.counted(piece, "test", box))
+    config = VolumeEnhanceConfig(dtype="float32", circle=patches.circle)
+    results = {
+        name: [np.asarray(enhance_volume(m, lr, config=config, region=t).image.data) for t in tiles]
+        for name, m in models.items()
+    }
+    results["enhanced"] = [_written(enhanced, t, results[method][k]) for k, t in enumerate(tiles)]
+    grey = patches.hr_grey
+    return judge_volume(
+        results,
+        reference,
+        grid=patches.out_grid,
+        tiles=tiles,
+        data_range=grey.high - grey.low,
+        mask=masks,
+        candidate="enhanced",
+    )
+
+
+def _blocks(regions: Sequence[Region]) -> list[Region]:
+    """Held-out boxes halved along their longest edges until there are enough of them for standard errors."""
+    out = list(regions)
+    while 0 < len(out) < FEW_BLOCKS and all(max(r.shape) >= 2 * SMALLEST_BLOCK for r in out):
+        out = [half for r in out for half in _halves(r)]
+    return out
+
+
+def _halves(region: Region) -> tuple[Region, Region]:
+    axis = int(np.argmax(region.shape))
+    middle = (region.start[axis] + region.stop[axis]) // 2
+    stop, start = list(region.stop), list(region.start)
+    stop[axis] = start[axis] = middle
+    return Region(region.grid, region.start, tuple(stop)), Region(region.grid, tuple(start), region.stop)
+
+
+def _written(enhanced: Image, tile: Region, instead: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The written volume on a box, ``instead`` where the box is not all of it."""
+    start = np.rint(enhanced.grid.to_index(tile.own_grid.origin_nm)).astype(int)
+    stop = start + tile.shape
+    if (start < 0).any() or (stop > enhanced.grid.shape).any():
+        return instead
+    return np.asarray(enhanced.data[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))], np.float32)
+
+
+def yardstick(patches: VolumePatchSet, lr: Image) -> Consistency:
+    """How well the *recorded* fine scan explains the coarse one, on the fine scan with the most voxels."""
+    piece = max(patches.pieces, key=lambda p: int(np.count_nonzero(p.weight)))
+    stop = [s + n for s, n in zip(piece.start, piece.shape, strict=True)]
+    grid = patches.out_grid.crop(piece.start, stop)
+    fine = Image(np.where(piece.weight, piece.hr, np.nan).astype(np.float32), grid, piece.name)
+    return trust.calibrate_volume(fine, lr, mask=patches.circle, rails=rails(lr))
+
+
+def rails(lr: Image) -> tuple[float | None, float | None]:
+    """Levels at which the coarse volume saturates, from some slices."""
+    slices = np.linspace(0, lr.grid.shape[0] - 1, SLICES_LOOKED_AT).astype(int)
+    return trust.saturation_levels(np.stack([np.asarray(lr.data[int(z)]) for z in np.unique(slices)]))
+
+
+def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consistency, circle: Circle) -> TrustMap:
+    """The flags with "inconsistent" set where the enhanced volume, degraded again, contradicts the coarse one."""
+    if not check.informative:
+        return flags
+    start = np.rint(lr.grid.to_index(flags.grid.origin_nm)).astype(int)
+    part = lr
+    if not flags.grid.same_as(lr.grid):  # a region of interest
+        part = lr.crop(Region(lr.grid, tuple(start.tolist()), tuple((start + flags.grid.shape).tolist())))
+    out = np.array(flags.flags[...])
+    for rows, _, bad in trust.consistency_slabs(enhanced, part, check, mask=circle.mask(part.grid)):
+        out[rows] |= np.where(bad, np.uint8(flag_bits("inconsistent")), np.uint8(0))
+    return TrustMap(out, flags.grid)
+
+
+def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model) -> dict[str, Any]:
+    """Pores of the enhanced volume, and of coarse, enhanced and fine inside the first fine scan, matched with the fine.
+
+    Returns an empty dictionary when nothing is to be measured.
+    """
+    wanted = job.plan.choose("measure.objects", "dark", "Pores and voids are darker than the solid.")
+    if wanted == "none":
+        return {}
+    job.progress(0, 1, "measuring pores")
+    config = QuantifyConfig(pores=wanted, faces="all")
+    found: dict[str, Any] = {"inside": _inside(lr, patches, enhanced, model, config)}
+    if enhanced.grid.size <= LARGEST_COUNTED:
+        whole = quantify(enhanced, config=config, circle=patches.circle, keep_labels=False)
+        write_csv(job.folder.path / PORES_FILE, whole, overwrite=True)
+        found |= {"whole": whole.summary(), "files": [PORES_FILE]}
+        job.notes += [f"Pores: {n}" for n in whole.notes if n not in job.notes]
+    else:
+        job.notes.append("The volume is too large to count its pores at once; they were counted inside the fine scan.")
+    job.progress(1, 1, "measuring pores")
+    return found
+
+
+def fine_box(patches: VolumePatchSet, piece: VolumePiece) -> Region:
+    """The box of the out grid that a fine scan covers, without the coarse context around it."""
+    known = [np.flatnonzero(piece.weight.any(axis=tuple(a for a in range(3) if a != k))) for k in range(3)]
+    start = tuple(s + int(k[0]) for s, k in zip(piece.start, known, strict=True))
+    stop = tuple(s + int(k[-1]) + 1 for s, k in zip(piece.start, known, strict=True))
+    return Region(patches.out_grid, start, stop)
+
+
+def _inside(
+    lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model, config: QuantifyConfig
+) -> dict[str, Any]:
+    """Count and match inside the first fine scan; most of it was learned from, and the numbers say how much."""
+    piece = patches.pieces[0]
+    region = fine_box(patches, piece)
+    box = tuple(slice(a - s, b - s) for a, b, s in zip(region.start, region.stop, piece.start, strict=True))
+    grid = region.own_grid
+    ours = enhance_volume(
+        model, lr, config=VolumeEnhanceConfig(dtype="float32", circle=patches.circle), region=region
+    ).image
+    volumes = {
+        "coarse": (patches.gain * piece.lr[box] + patches.offset).astype(np.float32),
+        "enhanced": _written(enhanced, region, np.asarray(ours.data)),
+        "fine": np.where(piece.weight[box], piece.hr[box], np.nan).astype(np.float32),
+    }
+    pores = {
+        name: quantify(Image(data, grid, name), config=config, circle=patches.circle) for name, data in volumes.items()
+    }
+    rows = {name: _row(p, pores["fine"] if name != "fine" else None) for name, p in pores.items()}
+    return {"box": region.to_dict(), "trained_share": patches.shares().get("train", 0.0), "rows": rows}
+
+
+def _row(pores: Measurements, reference: Measurements | None) -> dict[str, Any]:
+    row = {"count": pores.count, "porosity": pores.porosity, **_means(pores), "sizes": pores.sizes.to_dict()}
+    return row if reference is None else {**row, "matching": match(pores, reference).summary()}
+
+
+def _means(pores: Measurements) -> dict[str, float | None]:
+    shape = pores.sphericity[np.isfinite(pores.sphericity)]
+    return {
+        "diameter_nm": float(pores.diameter_nm.mean()) if pores.count else None,
+        "sphericity": float(shape.mean()) if shape.size else None,
+    }

@@ -189,6 +189,8 @@ def test_raw_voxels_are_read_as_their_layout_says(tmp_path, order, dtype, ending
 def test_a_layout_on_a_command_line():
     assert RawLayout.parse("9x21x34,uint16,big,512") == RawLayout((9, 21, 34), "uint16", "big", 512)
     assert RawLayout.parse("9x21x34:uint8") == RawLayout((9, 21, 34), "uint8")
+    for layout in (RawLayout((9, 21, 34), "uint16", "big", 512), RawLayout((9, 21, 34), "uint8")):
+        assert RawLayout.parse(layout.text) == layout
     assert RawLayout.parse("9x21x34,uint8,512").header_bytes == 512
     assert RawLayout((9, 21, 34), ">u2") == RawLayout((9, 21, 34), "uint16", "big")
     assert str(RawLayout((9, 21, 34), "uint16", "big", 4)) == "RawLayout((9, 21, 34), 'uint16', 'big', header_bytes=4)"
@@ -311,7 +313,9 @@ def test_the_only_volume_of_an_hdf5_file_is_found(tmp_path, ending):
 
 def test_of_several_volumes_in_hdf5_one_must_be_named(tmp_path):
     path = h5(tmp_path / "a.h5", raw=(vs.voxels(), {}), rec=(vs.voxels(seed=1)[None], {"voxel_size_nm": SIZE}))
-    with pytest.raises(InputError, match=r"2 volumes.*dataset=… with one of: /raw \(9 x 21 x 34 uint16\); /rec"):
+    with pytest.raises(
+        InputError, match=r"2 volumes.*dataset=… \(--dataset\) with one of: /raw \(9 x 21 x 34 uint16\); /rec"
+    ):
         read_volume(path)
     for name in ("rec", "/rec"):
         image = read_volume(path, dataset=name)

@@ -30,6 +30,7 @@ def raw(path, shape=(9, 21, 34), dtype="uint16"):
 def test_a_raw_file_without_a_layout_asks_for_it_and_guesses_nothing(tmp_path):
     told = refused(raw(tmp_path / "scan.raw"), r"scan\.raw \(12852 bytes\) does not say how its voxels lie")
     assert "scan.raw.json" in told and "layout=RawLayout((z, y, x), dtype, byte_order)" in told
+    assert "--raw 100x512x512,uint16,little on the command line" in told
     told = refused(raw(tmp_path / "scan_34x21x9_uint16.raw"), "does not say how its voxels lie")
     assert "fit 34 x 21 x 9 voxels (often x, y, z) of uint16" in told
 
@@ -219,6 +220,7 @@ def test_volumes_with_nothing_in_them_are_refused(tmp_path, ending):
         data = np.full(grid.shape, value, np.float32)
         path = write(tmp_path / f"{name}{ending.rstrip('/')}", Image(data, grid))
         refused(path, message)
+        assert read_volume(path, constant_ok=True).grid == grid
 
 
 def test_one_varying_slice_is_enough_and_infinite_values_are_refused(tmp_path):

@@ -76,7 +76,7 @@ def _dataset(file: Any, name: str, asked: str | None) -> Any:
         raise InputError(f"{name} holds no numeric dataset of three axes. Pass the file with the reconstructed volume.")
     if len(found) > 1:
         raise InputError(
-            f"{name} holds {len(found)} volumes and none was chosen. Pass dataset=… with one of: {listed}."
+            f"{name} holds {len(found)} volumes and none was chosen. Pass dataset=… (--dataset) with one of: {listed}."
         )
     return file[next(iter(found))]
 

@@ -143,6 +143,6 @@ def _whole(path: Path, text: str, entry: str) -> tuple[int, int, int]:
 def _order_missing(path: Path, entry: str, shape: tuple[int, int, int], dtype: str, header: int) -> InputError:
     layout = RawLayout(shape, dtype, "little", max(header, 0))
     return InputError(
-        f"{path.name} does not say the byte order of its {dtype} voxels ({entry}). Pass layout={layout}, or the same "
-        "with 'big'."
+        f"{path.name} does not say the byte order of its {dtype} voxels ({entry}). Pass layout={layout} (--raw "
+        f"{layout.text}), or the same with 'big'."
     )

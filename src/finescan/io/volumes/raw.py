@@ -94,6 +94,13 @@ class RawLayout:
         """The dtype with its byte order."""
         return np.dtype(self.dtype).newbyteorder(_ORDERS[self.byte_order or "little"])
 
+    @property
+    def text(self) -> str:
+        """As :meth:`parse` reads it."""
+        order = [] if self.byte_order is None else [self.byte_order]
+        header = [str(self.header_bytes)] if self.header_bytes else []
+        return ",".join(["x".join(str(n) for n in self.shape), self.dtype, *order, *header])
+
     def __str__(self) -> str:
         order = "" if self.byte_order is None else f", {self.byte_order!r}"
         header = f", header_bytes={self.header_bytes}" if self.header_bytes else ""
@@ -137,7 +144,8 @@ def mapped(path: Path, layout: RawLayout) -> Any:
         raise InputError(
             f"{path.name} has {size} bytes, but {head}{z} x {y} x {x} voxels of {layout.dtype} (z, y, x; {each} bytes "
             f"each) take {layout.bytes}. Correct shape, dtype or header_bytes: "
-            f"layout=RawLayout((z, y, x), dtype, byte_order, header_bytes).{_truncated(size, layout)}"
+            f"layout=RawLayout((z, y, x), dtype, byte_order, header_bytes), or --raw on the command line."
+            f"{_truncated(size, layout)}"
         )
     data = np.memmap(path, layout.stored, "r", layout.header_bytes, layout.shape)
     return picked(data, (None, None, None))
@@ -201,8 +209,8 @@ def _how_to_say(path: Path) -> str:
             hint = f" Its name and size would fit {x} x {y} x {z} voxels (often x, y, z) of {kind[1]}."
     return (
         f"{path.name} ({size} bytes) does not say how its voxels lie, and there is no sidecar ({path.name}.json, "
-        ".mhd or .vgi) beside it. Pass layout=RawLayout((z, y, x), dtype, byte_order), for example "
-        f"RawLayout((100, 512, 512), 'uint16', 'little').{hint}"
+        ".mhd or .vgi) beside it. Pass layout=RawLayout((z, y, x), dtype, byte_order), or --raw "
+        f"{RawLayout((100, 512, 512), 'uint16', 'little').text} on the command line.{hint}"
     )
 
 

@@ -63,6 +63,7 @@ def read_volume(
     layout: RawLayout | None = None,
     dataset: str | None = None,
     channel: int | str | None = None,
+    constant_ok: bool = False,
 ) -> Image:
     """Read one volume with its voxel size and what the instrument said about it.
 
@@ -74,6 +75,7 @@ def read_volume(
     layout : of raw voxels; overrides a sidecar.
     dataset : path inside an HDF5 file that holds several volumes.
     channel : which one, counted from 0 (or its name), where a file holds several.
+    constant_ok : do not look whether there is anything to see; for masks and flags, which may be 0 everywhere.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def read_volume(
     _require_taken(path, kind, asked)
     try:
         stack = kind.read(path, asked)
-        require_usable_volume(stack.data, path.name)
+        require_usable_volume(stack.data, path.name, constant_ok=constant_ok)
     except (FinescanError, MemoryError, KeyboardInterrupt):
         raise
     except Exception as e:
@@ -185,7 +187,7 @@ def _require_taken(path: Path, kind: VolumeKind, asked: Asked) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- usable
-def require_usable_volume(data: Any, name: str) -> None:
+def require_usable_volume(data: Any, name: str, *, constant_ok: bool = False) -> None:
     """Refuse what cannot be a tomogram: one slice, no numbers, infinite values, constant, no data.
 
     A few slices are looked at, first the middle of three; only while nothing is found, more and whole ones.
@@ -197,6 +199,8 @@ def require_usable_volume(data: Any, name: str) -> None:
         )
     if np.dtype(data.dtype).kind not in "uif":
         raise InputError(f"{name} holds {data.dtype} values; grey levels (integers or floating point) are needed.")
+    if constant_ok:
+        return
     windows = [slice((n - k) // 2, (n + k) // 2) for n, k in ((n, min(n, _WINDOW)) for n in data.shape[1:])]
     seen: set[float] = set()
     for z in some_slices(data.shape[0], 3):

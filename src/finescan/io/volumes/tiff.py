@@ -66,7 +66,7 @@ def _only_grey(data: Any, axes: str, name: str) -> int:
         return 0
     raise InputError(
         f"The slices of {name} are colour pictures. Grey levels are needed: export the original, or pass channel=0, 1 "
-        "or 2 to take one colour."
+        "or 2 (--channel) to take one colour."
     )
 
 

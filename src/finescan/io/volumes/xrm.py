@@ -107,10 +107,10 @@ def _dtype(ole: Any, said: dict[str, Any], name: str) -> np.dtype[Any]:
     if said["type"] in _TYPES:
         return np.dtype(_TYPES[said["type"]])
     size = ole.get_size(_stream(0)) if ole.exists(_stream(0)) else 0
+    known = ", ".join(f"{code} ({np.dtype(form).name})" for code, form in _TYPES.items())
     raise UnreadableFile(
-        f"{name} holds voxels of type {said['type']} ({size} bytes per slice), but "
-        f"{', '.join(f'{k} ({np.dtype(v).name})' for k, v in _TYPES.items())} are known. Export it as TIFF stack from the "
-        "microscope's program."
+        f"{name} holds voxels of type {said['type']} ({size} bytes per slice), but {known} are known. Export it as "
+        "TIFF stack from the microscope's program."
     )
 
 

@@ -93,6 +93,13 @@ def test_only_the_circle_counts() -> None:
     assert honest.facts["left_out_blocks"] == 4  # in the corners
 
 
+def test_a_mask_may_come_whole_or_tile_by_tile() -> None:
+    mask = np.random.default_rng(4).random(GRID.shape) < 0.9
+    whole = judged(blurred(1.0), mask=mask)
+    assert judged(blurred(1.0), mask=[mask[t.slices] for t in tiles()]).scores == whole.scores
+    assert whole.facts["valid_share"] == pytest.approx(mask.mean())
+
+
 def test_tiles_that_are_not_covered_are_left_out_and_so_is_a_contestant_without_half_of_them() -> None:
     hole, lazy = blurred(1.0), np.full(GRID.shape, np.nan, np.float32)
     hole[:, :32, :32] = np.nan

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import zarr
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
@@ -194,6 +195,17 @@ def test_maps_are_written_to_a_target_and_are_nan_outside(tmp_path) -> None:
         ms_ssim_maps(truth, truth, data_range=RANGE, ssim_out=np.empty((2, 45, 42)))
 
 
+def test_lazy_volumes_of_any_number_format_give_the_same(tmp_path) -> None:
+    truth = (100 * texture() + 500).astype(np.uint16)
+    image = (truth + np.random.default_rng(2).integers(0, 30, truth.shape)).astype(np.uint16)
+    stored = [zarr.create_array(tmp_path / n, data=v, chunks=(16, 16, 16)) for n, v in (("x", image), ("y", truth))]
+    out = zarr.create_array(tmp_path / "map", shape=truth.shape, dtype=np.float32, chunks=(16, 16, 16))
+    maps = ms_ssim_maps(*stored, data_range=200, fused_out=out, slab=16)
+    whole = ms_ssim_maps(image.astype(float), truth.astype(float), data_range=200)
+    assert maps.scores == whole.scores
+    np.testing.assert_array_equal(out[:], whole.fused)
+
+
 def test_the_map_is_low_where_a_pore_was_invented_and_high_elsewhere() -> None:
     truth = texture()
     image = truth.copy()
@@ -220,6 +232,9 @@ def test_bad_input_is_refused_with_advice() -> None:
         volume_scores(truth, truth, data_range=0)
     with pytest.raises(InputError, match="of one shape are compared"):
         volume_scores(truth[1:], truth, data_range=RANGE)
+    here, there = (Image(truth, Grid.of(truth.shape, 5.0, origin)) for origin in (0.0, 2.5))
+    with pytest.raises(InputError, match="Two volumes on one grid are compared"):
+        volume_scores(here, there, data_range=RANGE)
     with pytest.raises(InputError, match="No voxel inside the mask is known"):
         volume_scores(np.full_like(truth, np.nan), truth, data_range=RANGE)
     with pytest.raises(InputError, match="A mask of shape"):

@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def binned_products(a: Floats, b: Floats, fz: Array, fy: Array, fx: Array, per_bin: float, bins: int) -> Array:
     """Sums of a², ab and b² by frequency: (bins, 3).
 
@@ -24,16 +24,16 @@ def binned_products(a: Floats, b: Floats, fz: Array, fy: Array, fx: Array, per_b
     per_bin : width of a bin of frequency.
     """
     slices, rows, columns = a.shape
-    sums = np.zeros((slices, bins, 3))
-    for k in prange(slices):
+    sums = np.zeros((bins, 3))
+    for k in range(slices):
         for r in range(rows):
             for c in range(columns):
                 where = min(int(np.sqrt(fz[k] + fy[r] + fx[c]) / per_bin), bins - 1)
                 u, v = np.float64(a[k, r, c]), np.float64(b[k, r, c])
-                sums[k, where, 0] += u * u
-                sums[k, where, 1] += u * v
-                sums[k, where, 2] += v * v
-    return sums.sum(axis=0)
+                sums[where, 0] += u * u
+                sums[where, 1] += u * v
+                sums[where, 2] += v * v
+    return sums
 
 
 @numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz"})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from finescan.errors import InputError
 from finescan.values import Circle, Grid, Image
 
+_SAME_PX = 0.01  # voxels that two grids may be apart
 SLAB = 64  # slices read at a time; the chunk depth of the volumes we write
 
 Volume = Any  # (z, y, x) array, memory map, zarr array or Image
@@ -83,7 +84,7 @@ def paired(result: Volume, reference: Volume, mask: MaskLike, slab: int = SLAB) 
 
     Raises
     ------
-    InputError : other shapes, or a circle where neither volume says where its voxels lie.
+    InputError : other shapes or grids, or a circle where neither volume says where its voxels lie.
     """
     one, grid = _opened(result)
     other, second = _opened(reference)
@@ -92,6 +93,10 @@ def paired(result: Volume, reference: Volume, mask: MaskLike, slab: int = SLAB) 
         raise InputError(
             f"Two volumes (z, y, x) of one shape are compared, but {shapes[0]} and {shapes[1]} came. "
             "Bring both onto one grid."
+        )
+    if grid is not None and second is not None and not grid.same_as(second, _SAME_PX):
+        raise InputError(
+            f"Two volumes on one grid are compared, but {grid} and {second} came. Resample one of them first."
         )
     if slab < 1:
         raise InputError(f"A slab needs at least one slice, but slab={slab} came.")

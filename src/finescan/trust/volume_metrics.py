@@ -184,15 +184,17 @@ def fitting_weights(shape: Sequence[int], weights: Sequence[float] = MS_WEIGHTS)
 class _Writer:
     """Collects slices that come in order and writes them in slabs, so that whole chunks are written."""
 
-    def __init__(self, target: Any, depth: int, slab: int) -> None:
-        self._target, self._depth, self._slab = target, depth, slab
-        self._held: list[NDArray[np.float32]] = []
+    def __init__(self, target: Any, shape: tuple[int, int, int], slab: int) -> None:
+        self._target, self._depth = target, shape[0]
+        self._held = np.empty((min(slab, shape[0]), *shape[1:]), np.float32)
+        self._count = 0
 
     def __call__(self, z: int, values: NDArray[np.float32]) -> None:
-        self._held.append(values)
-        if len(self._held) == self._slab or z == self._depth - 1:
-            self._target[z + 1 - len(self._held) : z + 1] = np.stack(self._held)
-            self._held = []
+        self._held[self._count] = values
+        self._count += 1
+        if self._count == len(self._held) or z == self._depth - 1:
+            self._target[z + 1 - self._count : z + 1] = self._held[: self._count]
+            self._count = 0
 
 
 def _target(out: Any, shape: tuple[int, int, int]) -> Any:
@@ -206,7 +208,7 @@ def _target(out: Any, shape: tuple[int, int, int]) -> Any:
 def _pass(both: Both, data_range: float, weights: Sequence[float], ssim_out: Any, fused_out: Any) -> VolumeScores:
     """Everything at once: sums, scores and maps."""
     used = fitting_weights(both.shape, weights)
-    writers = [None if out is None else _Writer(out, both.shape[0], both.slab) for out in (ssim_out, fused_out)]
+    writers = [None if out is None else _Writer(out, both.shape, both.slab) for out in (ssim_out, fused_out)]
     scales = pyramid(both.shape, data_range, used, on_ssim=writers[0], on_fused=writers[1])
     sums, centre = np.zeros(_SUMS), None
     rows = np.empty((both.shape[1], _SUMS))

@@ -35,11 +35,9 @@ def distance_to_wall(inside: NDArray[np.bool_], spacing: Sequence[float]) -> NDA
     dz, dy, dx = (float(s) for s in spacing)
     _along_x(inside, out, dx)
     if inside.shape[1] > 1:
-        for z in range(inside.shape[0]):
-            _lower_envelopes(out[z], dy)
+        _lower_envelopes(out, dy)
     if inside.shape[0] > 1:
-        for y in range(inside.shape[1]):
-            _lower_envelopes(out[:, y], dz)
+        _lower_envelopes(out.transpose(1, 0, 2), dz)
     _root(out)
     return out
 
@@ -62,19 +60,25 @@ def _along_x(inside, out, dx):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(parallel=True, cache=True)
-def _lower_envelopes(plane, step):  # type: ignore[no-untyped-def]
-    """Along the first axis of a plane: minimum over q of ``plane[q] + (step * (p - q))^2``, in place."""
-    n, m = plane.shape
-    for block in numba.prange(-(-m // COLUMNS)):
-        first, last = block * COLUMNS, min(m, (block + 1) * COLUMNS)
-        lines = plane[:, first:last].T.copy()
+def _lower_envelopes(volume, step):  # type: ignore[no-untyped-def]
+    """Along the second axis: minimum over q of ``volume[:, q] + (step * (p - q))^2``, in place."""
+    planes, n, m = volume.shape
+    for k in numba.prange(planes):
+        lines = np.empty((COLUMNS, n), np.float32)
         result = np.empty(n, np.float32)
         where = np.empty(n, np.int64)
         start = np.empty(n + 1, np.float64)
-        for c in range(last - first):
-            _envelope(lines[c], step * step, where, start, result)
+        for first in range(0, m, COLUMNS):
+            width = min(COLUMNS, m - first)
             for p in range(n):
-                plane[p, first + c] = result[p]
+                for c in range(width):
+                    lines[c, p] = volume[k, p, first + c]
+            for c in range(width):
+                _envelope(lines[c], step * step, where, start, result)
+                lines[c] = result
+            for p in range(n):
+                for c in range(width):
+                    volume[k, p, first + c] = lines[c, p]
 
 
 @numba.njit(cache=True)

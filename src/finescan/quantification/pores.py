@@ -45,7 +45,7 @@ def quantify(
 
     Examples
     --------
-    >>> ball = np.hypot(*np.mgrid[-20:21, -20:21]) > 8
+    >>> ball = np.hypot(*np.mgrid[-20:21, -20:21]) > 8.4
     >>> print(quantify(Image(ball.astype(np.float32), Grid.of((41, 41), 10.0))))
     1 pores, porosity 11.72 %, mean sphericity 0.998
     """

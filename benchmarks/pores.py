@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +138,12 @@ def alone(labels: NDArray, centres: NDArray, radii: NDArray) -> int:
     return int(np.isin(here[whole], names[times == 1]).sum())
 
 
+def peak_gb() -> float:
+    """Greatest resident memory of this process so far (Linux; ru_maxrss would include the parent's)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e6
+
+
 def measured(name: str, folder: str, answer: multiprocessing.SimpleQueue) -> None:
     """Run one way (on a corner first: what is compiled on first use is not timed) and send what came out."""
     grey = np.load(f"{folder}/grey.npy")
@@ -146,10 +152,10 @@ def measured(name: str, folder: str, answer: multiprocessing.SimpleQueue) -> Non
     bulk = np.hypot(y, x) <= 0.47 * size
     small = slice(0, 48), slice(size // 2 - 24, size // 2 + 24), slice(size // 2 - 24, size // 2 + 24)
     WAYS[name](np.ascontiguousarray(grey[small]), bulk[small[1:]], 0.5)
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, start = peak_gb(), time.process_time()
     labels = WAYS[name](grey, bulk, 0.5)
     seconds = time.process_time() - start
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+    grown = peak_gb() - before
     labels = without_cut(np.asarray(labels, np.int64))
     whole = int(((centres[:, 0] - radii > 0) & (centres[:, 0] + radii < size - 1)).sum())
     sizes = np.bincount(labels.ravel())[1:]

@@ -162,9 +162,9 @@
     // paper gets the slice of the first view
     scene.setStop(1);
     window.dispatchEvent(new Event("beforeprint"));
-    seen.printed = [scene.stop, right(pane("xy"), "enhanced", 4)];
+    seen.printed = [scene.stop, right(pane("xy", 0), "coarse", 4), right(pane("xy", 1), "enhanced", 4)];
     window.dispatchEvent(new Event("afterprint"));
-    seen.afterPrint = scene.stop;
+    seen.afterPrint = [scene.stop, scene.mode];
     checkAccess(seen);
   } catch (e) {
     seen.error = `${e}\n${e.stack}`;

@@ -133,8 +133,8 @@ def test_flags_are_drawn_where_they_are(seen: dict) -> None:
     assert seen["flags"][:2] == [True, False]
 
 
-def test_paper_gets_the_slice_of_the_first_view(seen: dict) -> None:
-    assert seen["printed"] == [4, True] and seen["afterPrint"] == 1
+def test_paper_gets_all_volumes_at_the_slice_of_the_first_view(seen: dict) -> None:
+    assert seen["printed"] == [4, True, True] and seen["afterPrint"] == [1, "single"]
 
 
 def test_everything_has_a_name_and_nothing_is_fetched(seen: dict) -> None:

@@ -14,10 +14,20 @@ from PIL import Image as Pillow
 from report_volume import make_volume_scene
 
 from finescan.errors import InputError
-from finescan.reporting import Answer, Report, VolumeBox, VolumeLayer, VolumeScene, render, write_report
+from finescan.reporting import (
+    Answer,
+    RegistrationPicture,
+    Report,
+    VolumeBox,
+    VolumeLayer,
+    VolumeScene,
+    render,
+    residual_arrows,
+    write_report,
+)
 from finescan.reporting.volume_pictures import Part, cut_of, encode, planes, shrunk
 from finescan.reporting.volume_scenes import volume_html
-from finescan.values import Grid, Image, Region, TrustMap
+from finescan.values import Grid, Image, Region, Residual, TrustMap
 
 
 def _grid(*shape: int, size: float | tuple[float, ...] = 10.0) -> Grid:
@@ -254,6 +264,29 @@ def test_pages_of_pictures_do_not_carry_the_part_for_volumes(sample: Report) -> 
     assert "class Volume" not in render(sample) and ".cuts" not in render(sample)
     assert "class Volume" in render(replace(sample, overview=make_volume_scene(32)))
     assert "The volume</a>" in render(replace(sample, overview=make_volume_scene(32)))
+
+
+def test_the_registration_of_a_volume_is_drawn_in_two_planes() -> None:
+    grid = Grid.of((8, 10, 12), 100.0)
+    rng = np.random.default_rng(0)
+    blocks = np.concatenate([rng.uniform(0, 700, (5, 3)), np.tile([1.0, 0.0, 0.5], (5, 1))], 1)
+    sigma = rng.uniform(0.1, 0.2, grid.shape).astype(np.float32)
+    residual = Residual(0.1, 0.1, 0.9, 3.0, {}, grid, {"sigma_hr_px": sigma}, blocks)
+    down = [np.array(re.findall(r"[ML]([\d.]+) ([\d.]+)", a), float)[:2] for a in _arrows(residual_arrows(residual))]
+    deep = [
+        np.array(re.findall(r"[ML]([\d.]+) ([\d.]+)", a), float)[:2]
+        for a in _arrows(residual_arrows(residual, plane="ZX"))
+    ]
+    for (a, b), (c, d) in zip(down[:5], deep[:5], strict=True):
+        assert b[0] > a[0] and b[1] == pytest.approx(a[1], abs=0.11), "dy is zero"
+        assert d[1] > c[1] and d[1] - c[1] == pytest.approx(2 * (d[0] - c[0]), abs=0.3), "dz is twice dx"
+    picture = RegistrationPicture("fine", "found", (), residual, make_volume_scene(32))
+    page = render(Report("t", Answer("better", "s"), registrations=(picture,)))
+    assert "Seen along z." in page and "Seen along y." in page and "middle slice" in page and "dz (px)" in page
+
+
+def _arrows(svg: str) -> list[str]:
+    return re.findall(r'class="arrow" d="([^"]*)"', svg)
 
 
 _ZEROS = Image(np.zeros((2, 2, 2), np.uint8), Grid.of((2, 2, 2), 1.0))

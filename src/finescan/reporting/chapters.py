@@ -9,7 +9,8 @@ from html import escape
 from finescan.reporting.chapter import Cell, Chapter, Figure, Part, Table
 from finescan.reporting.report import Column, Score
 from finescan.reporting.scenes import SceneWriter
-from finescan.reporting.words import mean_and_error
+from finescan.reporting.volume import VolumeScene
+from finescan.reporting.words import VOLUME_KEYS, mean_and_error
 
 _ARROWS = {"higher": " ↑", "lower": " ↓"}
 _PICK: dict[str, Callable[..., float]] = {"higher": max, "lower": min}
@@ -25,6 +26,8 @@ def chapter_html(chapter: Chapter, scenes: SceneWriter) -> str:
             out.append(f'<div class="plots">{"".join(map(figure_html, row))}</div>')
             row.clear()
 
+    if any(isinstance(part, VolumeScene) for part in chapter.parts):
+        out.append(f'<p class="help muted prose">{VOLUME_KEYS}</p>')
     for part in chapter.parts:
         if isinstance(part, Figure) and not part.wide:
             row.append(part)

@@ -57,9 +57,9 @@ class Sample:
 
 # ------------------------------------------------------------------ panels
 def _panels(count: int, columns: int, width: float, height: float) -> list[Panel]:
-    """Frames beside and below each other."""
-    across, down = width + _LEFT + 10, height + 86
-    return [Panel(_LEFT + (k % columns) * across, 34.0 + (k // columns) * down, width, height) for k in range(count)]
+    """Frames beside and below each other, with room for headings when there are several."""
+    across, down, top = width + _LEFT + 10, height + 86, 34.0 if count > 1 else 14.0
+    return [Panel(_LEFT + (k % columns) * across, top + (k // columns) * down, width, height) for k in range(count)]
 
 
 def _many(

@@ -131,20 +131,23 @@ def _path(s: Series, x_axis: Axis, y_axis: Axis) -> str:
 
 
 # ------------------------------------------------------------------ maps over the fine scan
-def residual_arrows(residual: Residual, extent_nm: tuple[float, float] | None = None) -> str:
+def residual_arrows(residual: Residual, extent_nm: tuple[float, float] | None = None, *, plane: str = "YX") -> str:
     """The block check of a registration: an arrow per block, enlarged, with an arrow of known length as key.
 
     Parameters
     ----------
-    residual : its ``blocks`` (y, x in nm, dy, dx in HR px) and ``grid`` are drawn.
+    residual : its ``blocks`` (y, x in nm, dy, dx in HR px; with z before each in volumes) and ``grid`` are drawn.
     extent_nm : height and width of the fine scan; None = that of ``residual.grid``.
+    plane : the axes that run down and across; blocks of a volume are drawn over each other.
     """
-    height_nm, width_nm = extent_nm or (residual.grid.extent_nm[-2], residual.grid.extent_nm[-1])
-    y0, x0 = residual.grid.edge_nm[-2:]
+    down, across = (residual.grid.axes.index(axis) for axis in plane)
+    height_nm, width_nm = extent_nm or (residual.grid.extent_nm[down], residual.grid.extent_nm[across])
+    y0, x0 = residual.grid.edge_nm[down], residual.grid.edge_nm[across]
     width, height = _fit(width_nm, height_nm)
     scale = width / width_nm
     blocks = np.asarray(residual.blocks, np.float64)
-    blocks = blocks[np.isfinite(blocks).all(axis=1)]
+    d = residual.grid.ndim
+    blocks = blocks[np.isfinite(blocks).all(axis=1)][:, [down, across, d + down, d + across]]
     length = np.hypot(blocks[:, 2], blocks[:, 3])
     key = nice(max(1e-3, float(np.max(length, initial=0.0)) / 2))
     per_px = min(48.0, 0.6 * width / max(1.0, math.sqrt(max(1, len(blocks))))) / (2 * key)
@@ -154,7 +157,8 @@ def residual_arrows(residual: Residual, extent_nm: tuple[float, float] | None = 
     parts.append(_arrow(8, height + 18, key * per_px, 0.0))
     parts.append(f'<text x="{16 + key * per_px:.1f}" y="{height + 22:.1f}">{number(key)} px of the fine scan</text>')
     text = f"{len(blocks)} blocks, longest arrow {float(np.max(length, initial=0.0)):.2f} px of the fine scan"
-    return svg(width, height + 32, parts, "What is left after registration, block by block", text)
+    title = "What is left after registration, block by block"
+    return svg(width, height + 32, parts, title if d == 2 else f"{title}, {plane} plane", text)
 
 
 def _arrow(x: float, y: float, dx: float, dy: float) -> str:

@@ -23,7 +23,7 @@ from finescan.reporting.report import (
 )
 from finescan.reporting.scenes import SceneWriter
 from finescan.reporting.volume import VolumeScene
-from finescan.reporting.words import mean_and_error
+from finescan.reporting.words import VOLUME_KEYS, mean_and_error
 from finescan.values import Residual
 
 _TABLE_ROWS = 60  # rows of the table behind a plot
@@ -39,14 +39,6 @@ _KEYS = (
     "<kbd>1</kbd> one fine pixel per screen pixel, <kbd>[</kbd> <kbd>]</kbd> move the curtain, hold <kbd>B</kbd> to "
     "blink, <kbd>F</kbd> flags, <kbd>Shift</kbd>+<kbd>arrows</kbd> move the reading point. All pictures of a figure "
     "move together. Enlarged pixels are never smoothed."
-)
-
-VOLUME_KEYS = (
-    "The slider goes along z; so do <kbd>PgUp</kbd> <kbd>PgDn</kbd> <kbd>Home</kbd> <kbd>End</kbd> and the wheel on a "
-    "picture that was clicked, and a click on the XZ or YZ cut. Then: <kbd>L</kbd> next volume, hold <kbd>B</kbd> to "
-    "blink, <kbd>arrows</kbd> move, <kbd>+</kbd> <kbd>−</kbd> or <kbd>Ctrl</kbd>+wheel zoom, <kbd>0</kbd> fit, "
-    "<kbd>[</kbd> <kbd>]</kbd> move the curtain, <kbd>F</kbd> flags, <kbd>Shift</kbd>+<kbd>arrows</kbd> move the "
-    "reading point. Thin lines show where the other cuts run; a faint box lies at another depth."
 )
 
 
@@ -172,12 +164,16 @@ def _fact_table(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def _residual_figures(r: Residual) -> str:
-    extent = (r.grid.extent_nm[-2], r.grid.extent_nm[-1])
+    extent, volume = (r.grid.extent_nm[-2], r.grid.extent_nm[-1]), r.grid.ndim == 3
     out = []
-    if len(r.blocks):
-        head = ("y (nm)", "x (nm)", "dy (px)", "dx (px)")
-        caption = "Arrows: what is left between the scans, block by block, enlarged."
-        out.append(_figure(residual_arrows(r), caption, _table(head, r.blocks.tolist(), "Blocks")))
+    for plane in ("YX", "ZX") if volume else ("YX",):
+        if len(r.blocks):
+            axes = r.grid.axes.lower()
+            head = (*(f"{a} (nm)" for a in axes), *(f"d{a} (px)" for a in axes))
+            caption = "Arrows: what is left between the scans, block by block, enlarged."
+            caption += f" Seen along {'z' if plane == 'YX' else 'y'}." if volume else ""
+            table = _table(head, r.blocks.tolist(), "Blocks")
+            out.append(_figure(residual_arrows(r, plane=plane), caption, table))
     maps: tuple[tuple[str, str, str, bool], ...] = (
         ("sigma_hr_px", "Expected registration error", "px of the fine scan", False),
         ("residual", "Fine minus coarse after the grey map", "standard deviations", True),
@@ -185,6 +181,8 @@ def _residual_figures(r: Residual) -> str:
     for key, title, unit, centred in maps:
         if key in r.maps:
             data = np.asarray(r.maps[key])
+            if volume:
+                data, title = data[data.shape[0] // 2], f"{title}, middle slice"
             svg = colour_map(data, extent, title, unit, centred=centred)
             out.append(_figure(svg, f"{title}.", _map_table(data)))
     return "".join(out)

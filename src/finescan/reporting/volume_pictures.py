@@ -139,7 +139,13 @@ def choose_quality(scene: VolumeScene, samples: Mapping[str, NDArray[Any]], wind
     """The best way of storing that stays within the scene's budget, judged by one XY slice per layer."""
     n = len(scene.stops())
     fewer, whole = min(n, _FEWEST), scene.max_px
-    ways = [Quality(None, whole, n), Quality(90, whole, n), Quality(80, whole, n), Quality(80, whole, fewer)]
+    ways = [
+        Quality(None, whole, n),
+        Quality(90, whole, n),
+        Quality(80, whole, n),
+        Quality(80, whole, fewer),
+        Quality(65, whole, fewer),
+    ]
     ways += [Quality(q, max(16, whole // k), m) for k in (2, 3, 4) for q, m in ((85, n), (80, fewer))]
     budget = scene.budget_mb * 1e6
     for way in ways:

@@ -9,6 +9,15 @@ from html import escape
 from finescan.reporting.report import Score
 from finescan.values import FLAGS
 
+#: how the pictures of a volume are worked, as HTML
+VOLUME_KEYS = (
+    "The slider goes along z; so do <kbd>PgUp</kbd> <kbd>PgDn</kbd> <kbd>Home</kbd> <kbd>End</kbd> and the wheel on a "
+    "picture that was clicked, and a click on the XZ or YZ cut. Then: <kbd>L</kbd> next volume, hold <kbd>B</kbd> to "
+    "blink, <kbd>arrows</kbd> move, <kbd>+</kbd> <kbd>−</kbd> or <kbd>Ctrl</kbd>+wheel zoom, <kbd>0</kbd> fit, "
+    "<kbd>[</kbd> <kbd>]</kbd> move the curtain, <kbd>F</kbd> flags, <kbd>Shift</kbd>+<kbd>arrows</kbd> move the "
+    "reading point. Thin lines show where the other cuts run; a faint box lies at another depth."
+)
+
 #: colour and hatch per flag; blue to yellow like cividis, never told apart by colour alone
 FLAG_STYLES: dict[str, tuple[str, str]] = {
     "no_data": ("#f4f1e6", "cross"),

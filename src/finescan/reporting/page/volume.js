@@ -277,8 +277,16 @@ class Volume {
   }
 
   // ---- drawing
-  beforeprint() { this.before = this.stop; this.setStop(this.facts.first); }
-  afterprint() { this.setStop(this.before); }
+  beforeprint() { // paper cannot be turned over: all volumes, at the first slice shown
+    this.before = [this.stop, this.mode];
+    if (this.mode === "single" && this.many) this.setMode("side");
+    this.setStop(this.facts.first);
+  }
+  afterprint() {
+    const [stop, mode] = this.before;
+    if (mode !== this.mode) this.setMode(mode);
+    this.setStop(stop);
+  }
   draw() {
     const [height, width] = this.size("xy"), [deep] = this.size("xz"), beside = this.mode !== "side" && this.stage.clientWidth > 620;
     this.stage.classList.toggle("beside", beside);
@@ -328,8 +336,8 @@ class Volume {
   drawBoxes(view, cut) {
     const [a, b] = CUTS[cut], fixed = [0, 1, 2].find((v) => v !== a && v !== b), at = this.onCut(cut, [0, 0, 0])[fixed];
     for (const box of this.facts.boxes) {
-      view.g.globalAlpha = at >= box.start[fixed] && at < box.stop[fixed] ? 1 : 0.35; // faint: the cut passes outside the box
-      const named = cut === "xy" && view.w > 200 * view.dpr;
+      const inside = at >= box.start[fixed] && at < box.stop[fixed], named = inside && cut === "xy" && view.w > 200 * view.dpr;
+      view.g.globalAlpha = inside ? 1 : 0.35; // faint: the cut passes outside the box
       drawBox(view, { label: named ? box.label : "", low: box.kind === "held-out", kind: box.kind, y0: box.start[a], x0: box.start[b], y1: box.stop[a], x1: box.stop[b] });
     }
     view.g.globalAlpha = 1;

@@ -181,3 +181,40 @@ def _recorded(store: StudyFolder, name: str, foam: Foam, sigmas: Sequence[float]
     for sigma in sigmas:
         volumes[f"lres {sigma:g}"] = made(f"lres {sigma:g}", partial(record_foam, foam, sigma))
     return volumes
+
+
+def study_foam(
+    folder: str | Path,
+    *,
+    size: int = 128,
+    quick: bool = False,
+    sigmas: Sequence[float] = PUBLISHED_SIGMAS,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> FoamResults:
+    """Run the foam study and write its page, figures and tables; a stopped study goes on where it was.
+
+    Parameters
+    ----------
+    folder : ``report.html``, ``figures/`` (SVG, CSV, Markdown), ``results/`` (JSON), ``volumes/``, ``models/``.
+    size, quick, sigmas, minutes, seed, device : see :class:`FoamStudy`.
+    overwrite : replace a study with other settings.
+    progress : called as ``progress(done, total, message)``.
+
+    Returns
+    -------
+    FoamResults.
+    """
+    from finescan.reporting import write_figures, write_study
+    from finescan.studies.foam_page import build
+
+    folder = Path(folder)
+    study = FoamStudy(size, tuple(float(s) for s in sigmas), tuple(METHODS), minutes, quick, seed, device)
+    results = run_foam(folder, study, overwrite=overwrite, progress=progress)
+    page = build(results)
+    write_study(folder / "report.html", page, overwrite=True)
+    write_figures(folder / "figures", page.figures(), page.tables(), overwrite=True)
+    return results

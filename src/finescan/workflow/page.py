@@ -45,7 +45,7 @@ def build(done: Finished, plan: Plan) -> rp.Report:
         overview=_overview(done),
         crops=tuple(_crops(done)),
         registrations=tuple(_registration(p) for p in done.pairs),
-        curves=rp.Curves(learning(card.training, ("bicubic", "ridge")), _histograms(done), _spectra(done.report)),
+        curves=rp.Curves(learning(card.training, ("bicubic", "ridge")), _histograms(done), spectra(done.report)),
         metrics=tuple(_tables(done.report, str(done.facts["method"]))),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
@@ -264,11 +264,13 @@ def _histograms(done: Finished) -> tuple[rp.Plot, ...]:
     return (rp.Plot("Grey levels", "grey level", "share, %", rp.histogram_series(arrays), note),)
 
 
-def _spectra(report: TrustReport) -> tuple[rp.Plot, ...]:
+def spectra(report: TrustReport) -> tuple[rp.Plot, ...]:
+    """Power spectra, and the correlation with the fine scan by frequency."""
     curves = report.curves
     if "frequency_per_nm" not in curves:
         return ()
     x = [1000 * v for v in curves["frequency_per_nm"]]
+    kind = "shell" if report.facts.get("correlation") == "shells" else "ring"
 
     def series(table: Mapping[str, Sequence[float]]) -> tuple[rp.Series, ...]:
         return tuple(rp.Series(n, x, y, reference=n == "reference") for n, y in table.items() if len(y) == len(x))
@@ -277,7 +279,9 @@ def _spectra(report: TrustReport) -> tuple[rp.Plot, ...]:
         rp.Plot(
             "Power spectrum", "cycles per µm", "power", series(curves["spectrum"]), "On the test blocks.", log_y=True
         ),
-        rp.Plot("Fourier ring correlation with the fine scan", "cycles per µm", "correlation", series(curves["frc"])),
+        rp.Plot(
+            f"Fourier {kind} correlation with the fine scan", "cycles per µm", "correlation", series(curves["frc"])
+        ),
     )
 
 

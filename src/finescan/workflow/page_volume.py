@@ -13,9 +13,9 @@ from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
 from finescan.values import Grid, Image, Pair, Region, Residual, TrustMap
-from finescan.workflow.page import learning, registration_facts, score_tables
+from finescan.workflow.page import learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
-from finescan.workflow.volume_judging import fine_box, piece_with
+from finescan.workflow.volume_judging import Measured, fine_box, piece_with
 
 MOST_SHOWN = 192  # voxels along an edge of a close look
 HISTOGRAM_VOXELS = 4e6
@@ -33,7 +33,7 @@ class FinishedVolume:
     enhanced: Image
     flags: TrustMap
     report: TrustReport
-    pores: Mapping[str, Any]
+    pores: Measured
     facts: Mapping[str, Any]
 
 
@@ -46,8 +46,9 @@ def build(done: FinishedVolume, plan: Plan) -> rp.Report:
         overview=_overview(done),
         crops=tuple(_close_looks(done)),
         registrations=tuple(_registration(done, p) for p in done.pairs),
-        curves=rp.Curves(learning(card.training, ("interpolated",)), _histograms(done), ()),
-        metrics=(*score_tables(done.report, VOLUME_METRICS), *_pore_tables(done.pores)),
+        curves=rp.Curves(learning(card.training, ("interpolated",)), _histograms(done), spectra(done.report)),
+        metrics=tuple(score_tables(done.report, VOLUME_METRICS)),
+        measurements=_measurements(done),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
         provenance={
@@ -189,5 +190,12 @@ def _histograms(done: FinishedVolume) -> tuple[rp.Plot, ...]:
     return (rp.Plot("Grey levels", "grey level", "share, %", rp.histogram_series(arrays), note),)
 
 
-def _pore_tables(pores: Mapping[str, Any]) -> tuple[rp.MetricTable, ...]:
-    return ()
+def _measurements(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
+    if not done.pores.inside:
+        return ()
+    share = done.pores.facts["inside"]["trained_share"]
+    caption = (
+        f"Every pore is matched with those of the fine scan. The network learned from {100 * share:.0f} % of the fine "
+        "scan, so this shows what it can do at best; the held-out blocks above show what it does elsewhere."
+    )
+    return (rp.pore_chapter(done.pores.inside, caption=caption),)

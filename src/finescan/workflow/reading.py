@@ -14,6 +14,8 @@ from finescan.errors import InputError, MissingPixelSize
 from finescan.registration.prior import prior_from_headers
 from finescan.values import Image
 
+HDF5 = (".h5", ".hdf5", ".nxs", ".nx")
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -77,8 +79,11 @@ class Reading:
 
     def _read(self, path: str | Path, size: tuple[float, ...] | None, layout: io.RawLayout | None) -> Image:
         if layout is not None or self.dataset is not None or self.is_volume(path):
+            dataset = (
+                self.dataset if Path(path).suffix.lower() in HDF5 else None
+            )  # the other file may be of another kind
             return io.read_volume(
-                path, voxel_size_nm=_one_or_all(size), layout=layout, dataset=self.dataset, channel=self.channel
+                path, voxel_size_nm=_one_or_all(size), layout=layout, dataset=dataset, channel=self.channel
             )
         return io.read(path, pixel_size_nm=_one_or_all(size), channel=self.channel, frame=self.frame)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from finescan.enhancement import VolumeEnhanceConfig, enhance_volume
 from finescan.errors import InputError
 from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
-from finescan.quantification import Measurements, QuantifyConfig, match, quantify, write_csv
+from finescan.quantification import QuantifyConfig, match, quantify, write_csv
+from finescan.reporting import PoreNumbers
 from finescan.trust import Consistency, TrustReport
 from finescan.trust.volume_judgement import judge_volume
 from finescan.values import Circle, Image, Region, TrustMap, flag_bits
@@ -136,26 +138,43 @@ def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consis
     return TrustMap(out, flags.grid)
 
 
-def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """Pores of a run.
+
+    Parameters
+    ----------
+    facts : plain JSON values: "whole" (the enhanced volume) and "inside" (the first fine scan).
+    files : names of the tables written.
+    inside : coarse, enhanced and fine inside the first fine scan, for the report.
+    """
+
+    facts: Mapping[str, Any]
+    files: tuple[str, ...] = ()
+    inside: tuple[PoreNumbers, ...] = ()
+
+
+def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model) -> Measured:
     """Pores of the enhanced volume, and of coarse, enhanced and fine inside the first fine scan, matched with the fine.
 
-    Returns an empty dictionary when nothing is to be measured.
+    Holds nothing when nothing is to be measured.
     """
     wanted = job.plan.choose("measure.objects", "dark", "Pores and voids are darker than the solid.")
     if wanted == "none":
-        return {}
+        return Measured({})
     job.progress(0, 1, "measuring pores")
     config = QuantifyConfig(pores=wanted, faces="all")
-    found: dict[str, Any] = {"inside": _inside(lr, patches, enhanced, model, config)}
+    inside, facts = _inside(lr, patches, enhanced, model, config)
+    files: tuple[str, ...] = ()
     if enhanced.grid.size <= LARGEST_COUNTED:
         whole = quantify(enhanced, config=config, circle=patches.circle, keep_labels=False)
         write_csv(job.folder.path / PORES_FILE, whole, overwrite=True)
-        found |= {"whole": whole.summary(), "files": [PORES_FILE]}
-        job.notes += [f"Pores: {n}" for n in whole.notes if n not in job.notes]
+        facts, files = {**facts, "whole": whole.summary()}, (PORES_FILE,)
+        job.notes += [f"Pores: {n}" for n in whole.notes if f"Pores: {n}" not in job.notes]
     else:
         job.notes.append("The volume is too large to count its pores at once; they were counted inside the fine scan.")
     job.progress(1, 1, "measuring pores")
-    return found
+    return Measured(facts, files, inside)
 
 
 def fine_box(patches: VolumePatchSet, piece: VolumePiece) -> Region:
@@ -168,35 +187,25 @@ def fine_box(patches: VolumePatchSet, piece: VolumePiece) -> Region:
 
 def _inside(
     lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model, config: QuantifyConfig
-) -> dict[str, Any]:
-    """Count and match inside the first fine scan; most of it was learned from, and the numbers say how much."""
+) -> tuple[tuple[PoreNumbers, ...], dict[str, Any]]:
+    """Count and match inside the first fine scan; most of it was learned from, and the facts say how much."""
     piece = patches.pieces[0]
     region = fine_box(patches, piece)
     box = tuple(slice(a - s, b - s) for a, b, s in zip(region.start, region.stop, piece.start, strict=True))
-    grid = region.own_grid
-    ours = enhance_volume(
-        model, lr, config=VolumeEnhanceConfig(dtype="float32", circle=patches.circle), region=region
-    ).image
+    plain = VolumeEnhanceConfig(dtype="float32", circle=patches.circle)
+    ours = enhance_volume(model, lr, config=plain, region=region).image
     volumes = {
+        "fine": np.where(piece.weight[box], piece.hr[box], np.nan).astype(np.float32),
         "coarse": (patches.gain * piece.lr[box] + patches.offset).astype(np.float32),
         "enhanced": _written(enhanced, region, np.asarray(ours.data)),
-        "fine": np.where(piece.weight[box], piece.hr[box], np.nan).astype(np.float32),
     }
-    pores = {
-        name: quantify(Image(data, grid, name), config=config, circle=patches.circle) for name, data in volumes.items()
-    }
-    rows = {name: _row(p, pores["fine"] if name != "fine" else None) for name, p in pores.items()}
-    return {"box": region.to_dict(), "trained_share": patches.shares().get("train", 0.0), "rows": rows}
-
-
-def _row(pores: Measurements, reference: Measurements | None) -> dict[str, Any]:
-    row = {"count": pores.count, "porosity": pores.porosity, **_means(pores), "sizes": pores.sizes.to_dict()}
-    return row if reference is None else {**row, "matching": match(pores, reference).summary()}
-
-
-def _means(pores: Measurements) -> dict[str, float | None]:
-    shape = pores.sphericity[np.isfinite(pores.sphericity)]
-    return {
-        "diameter_nm": float(pores.diameter_nm.mean()) if pores.count else None,
-        "sphericity": float(shape.mean()) if shape.size else None,
-    }
+    numbers, rows = [], {}
+    fine = None
+    for name, data in volumes.items():
+        pores = quantify(Image(data, region.own_grid, name), config=config, circle=patches.circle)
+        fine = fine or pores
+        matching = None if name == "fine" else match(pores, fine)
+        numbers.append(PoreNumbers.of(name, pores, matching, reference=name == "fine"))
+        rows[name] = {**pores.summary(), "matching": None if matching is None else matching.summary()}
+    facts = {"box": region.to_dict(), "trained_share": patches.shares().get("train", 0.0), "rows": rows}
+    return tuple(numbers), {"inside": facts}

@@ -165,7 +165,7 @@ def _enhance(
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
     job.notes += [n for n in job.folder.facts("enhance")["notes"] if n not in job.notes]
-    image, marked = io.read_volume(path / STORE_FILE), io.read_volume(path / FLAGS_FILE)
+    image, marked = io.read_volume(path / STORE_FILE), io.read_volume(path / FLAGS_FILE, constant_ok=True)
     return image, TrustMap(marked.array(), marked.grid)
 
 
@@ -197,11 +197,11 @@ def _facts(
     model: Model,
     flags: TrustMap,
     method: str,
-    pores: Mapping[str, Any],
+    pores: volume_judging.Measured,
     seconds: float,
 ) -> dict[str, Any]:
     path = job.folder.path
-    maps = [n for n in (STORE_FILE, TIFF_FILE, FLAGS_FILE, *pores.get("files", ())) if (path / n).exists()]
+    maps = [n for n in (STORE_FILE, TIFF_FILE, FLAGS_FILE, *pores.files) if (path / n).exists()]
     return {
         "folder": str(path),
         "files": ["report.html", *maps, "trust.json", "plan.yaml"],
@@ -211,7 +211,7 @@ def _facts(
         "scores": {n: {m: s.raw for m, s in row.items()} for n, row in report.scores.items()},
         "registration": [pair_facts(p) for p in pairs],
         "flags": flags.shares(),
-        "pores": {k: v for k, v in pores.items() if k != "files"},
+        "pores": dict(pores.facts),
         "training": {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "members")},
         "notes": list(dict.fromkeys(job.notes)),
         "seconds": seconds,

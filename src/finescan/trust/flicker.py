@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.trust.volume_inputs import SLAB, MaskLike, Volume, mask_slices, paired, single
+from finescan.trust.volume_inputs import MaskLike, Volume, mask_slices, paired, single, slab_of
 
 Floats = NDArray[np.float32]
 
@@ -125,8 +125,9 @@ def _slices(volume: Volume, reference: Volume | None, mask: MaskLike) -> tuple[t
 
 
 def _masked(data: Any, mask: Any) -> Iterator[Floats]:
-    for first in range(0, data.shape[0], SLAB):
-        slab, inside = np.asarray(data[first : first + SLAB]), mask_slices(mask, first, first + SLAB)
+    step = slab_of(data.shape)
+    for first in range(0, data.shape[0], step):
+        slab, inside = np.asarray(data[first : first + step]), mask_slices(mask, first, first + step)
         for k, values in enumerate(slab):
             v = values.astype(np.float32)
             yield np.where(np.isfinite(v) & inside[k % len(inside)], v, np.float32(np.nan))

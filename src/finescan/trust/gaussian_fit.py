@@ -18,7 +18,7 @@ from scipy import fft, ndimage, optimize
 
 from finescan.errors import InputError
 from finescan.trust.blur_kernels import binned_products, blur_slice
-from finescan.trust.volume_inputs import SLAB, Both, MaskLike, Volume, paired
+from finescan.trust.volume_inputs import Both, MaskLike, Volume, paired
 from finescan.trust.volume_kernels import threads_for
 from finescan.trust.volume_pyramid import gaussian_taps, mirrored
 
@@ -344,7 +344,7 @@ class _Blurs:
             a, b = max(self.known.first, z - radius), min(self.known.last, z + radius + 1)
             if a < start or b > start + len(held):
                 start = a
-                held = np.asarray(self.both.reference[a : min(self.known.last, b + SLAB)])
+                held = np.asarray(self.both.reference[a : min(self.known.last, b + self.both.slab)])
             folded = np.zeros(b - a, np.float32)  # beyond the known slices they are mirrored
             for k, tap in enumerate(taps):
                 folded[mirrored(z - self.known.first + k - radius, depth) + self.known.first - a] += tap

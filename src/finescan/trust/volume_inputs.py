@@ -14,6 +14,7 @@ from finescan.values import Circle, Grid, Image
 
 _SAME_PX = 0.01  # voxels that two grids may be apart
 SLAB = 64  # slices read at a time; the chunk depth of the volumes we write
+_SLAB_VOXELS, _THINNEST = 1 << 25, 16  # but fewer slices where they are large
 
 Volume = Any  # (z, y, x) array, memory map, zarr array or Image
 MaskLike = Circle | NDArray[np.bool_] | None
@@ -33,7 +34,7 @@ class Both:
     result: Any
     reference: Any
     mask: Any
-    slab: int = SLAB
+    slab: int
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -50,6 +51,7 @@ class Both:
             inside = mask_slices(self.mask, first, last)
             for k in range(last - first):
                 yield _counting(one[k], other[k], inside[k % len(inside)])
+            del one, other  # before the next slab comes
 
     def masked_voxels(self) -> int:
         """Voxels inside the mask, known or not."""
@@ -79,7 +81,7 @@ def mask_slices(mask: Any, first: int, last: int) -> NDArray[np.bool_]:
     return np.asarray(mask[first:last], bool)
 
 
-def paired(result: Volume, reference: Volume, mask: MaskLike, slab: int = SLAB) -> Both:
+def paired(result: Volume, reference: Volume, mask: MaskLike, slab: int | None = None) -> Both:
     """Both volumes, checked: three axes, one shape, a mask that fits.
 
     Raises
@@ -98,9 +100,15 @@ def paired(result: Volume, reference: Volume, mask: MaskLike, slab: int = SLAB) 
         raise InputError(
             f"Two volumes on one grid are compared, but {grid} and {second} came. Resample one of them first."
         )
+    slab = slab_of(shapes[0]) if slab is None else slab
     if slab < 1:
         raise InputError(f"A slab needs at least one slice, but slab={slab} came.")
     return Both(one, other, _opened_mask(mask, grid or second, shapes[0]), slab)
+
+
+def slab_of(shape: tuple[int, ...]) -> int:
+    """Slices to read at a time: 64, or as many as hold 32 million voxels, at least 16."""
+    return min(SLAB, max(_THINNEST, _SLAB_VOXELS // (shape[1] * shape[2])))
 
 
 def single(volume: Volume, mask: MaskLike) -> tuple[Any, Any]:

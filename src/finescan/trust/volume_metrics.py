@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from finescan.errors import InputError
 from finescan.trust.metrics import decibel
-from finescan.trust.volume_inputs import SLAB, Both, MaskLike, Volume, checked_range, paired
+from finescan.trust.volume_inputs import Both, MaskLike, Volume, checked_range, paired
 from finescan.trust.volume_kernels import pair_sums
 from finescan.trust.volume_pyramid import WINDOW, Scale, pyramid
 
@@ -88,7 +88,7 @@ def volume_scores(
     *,
     data_range: float,
     mask: MaskLike = None,
-    slab: int = SLAB,
+    slab: int | None = None,
     weights: Sequence[float] = MS_WEIGHTS,
 ) -> VolumeScores:
     """MSE, PSNR (also after a gain/offset fit), SSIM and MS-SSIM of a volume, in one pass over slabs.
@@ -105,7 +105,7 @@ def volume_scores(
     result, reference : (z, y, x) array, memory map, zarr array or Image; NaN = unknown.
     data_range : grey levels that PSNR and SSIM refer to. Never guessed.
     mask : voxels that count: a Circle (the volumes must be Images), (y, x) or (z, y, x) bool; None = all.
-    slab : slices read at a time; no number depends on it.
+    slab : slices read at a time; no number depends on it. None = 64, fewer where slices are large.
     weights : of the scales, fine to coarse.
 
     Raises
@@ -131,7 +131,7 @@ def ms_ssim_maps(
     *,
     data_range: float,
     mask: MaskLike = None,
-    slab: int = SLAB,
+    slab: int | None = None,
     weights: Sequence[float] = MS_WEIGHTS,
     ssim_out: Any = None,
     fused_out: Any = None,
@@ -159,7 +159,7 @@ def ssim_map(
     *,
     data_range: float,
     mask: MaskLike = None,
-    slab: int = SLAB,
+    slab: int | None = None,
     out: Any = None,
 ) -> Any:
     """The plain SSIM map (float32, -1 to 1, NaN outside); parameters as for :func:`ms_ssim_maps`."""

@@ -208,6 +208,15 @@ def test_noise_of_five_layers_makes_a_page_below_fifteen_megabytes(tmp_path) -> 
     assert 3e6 < write_report(tmp_path / "r.html", report).stat().st_size < 15e6
 
 
+def test_many_volumes_on_one_page_share_its_budget(tmp_path) -> None:
+    noise = np.random.default_rng(0).integers(0, 65536, (49, 300, 300), np.uint16)
+    scenes = tuple(_scene(noise, budget_mb=6.0) for _ in range(4))
+    path = write_report(tmp_path / "r.html", Report("t", Answer("better", "s"), scenes[0], scenes[1:]))
+    assert 11e6 < path.stat().st_size < 15e6
+    megabytes = [float(v) for v in re.findall(r"they take ([\d.]+) MB", path.read_text(encoding="utf-8"))]
+    assert len(megabytes) == 4 and megabytes[0] > megabytes[3] > 0.2
+
+
 def test_the_same_volume_gives_the_same_page() -> None:
     make = lambda: render(Report("t", Answer("better", "s"), make_volume_scene(32)))  # noqa: E731
     assert make() == make()
@@ -223,7 +232,8 @@ def test_windows_are_stated_and_common_to_the_grey_layers() -> None:
     a, b, c = (layer["window"] for layer in facts["layers"])
     assert a == b and 100 <= a[0] < 200 and 800 < a[1] <= 900 and c == [0.0, 1.0]
     assert re.search(r"Shown from grey level 1\d\d.* to 8\d\d.*; MS-SSIM from 0 to 1 index \(low values are br", html)
-    assert "4 × 8 × 8 voxels (z, y, x); the page holds all 4 slices along z. Pictures are stored without loss." in html
+    assert "4 × 8 × 8 voxels (z, y, x); the page holds all 4 slices along z." in html
+    assert "Pictures are stored without loss; they take 0.0 MB of this page." in html
 
 
 def test_shares_of_flags_are_counted_over_the_whole_volume() -> None:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 #: styles (colour, dash, hatch) of the style sheet; names that come back in several figures keep theirs
 STYLES = {
-    **dict.fromkeys(("enhanced", "ours", "best"), "s1"),
+    **dict.fromkeys(("enhanced", "ours", "best", "finescan"), "s1"),
     **dict.fromkeys(("fine", "fine scan", "reference", "ground truth", "truth"), "s2"),
     **dict.fromkeys(("fast", "deepnet"), "s3"),
     **dict.fromkeys(("ridge", "srcnn", "srcnn3d"), "s4"),
     **dict.fromkeys(("lanczos", "richardson-lucy", "richardson_lucy", "rl"), "s5"),
-    **dict.fromkeys(("coarse", "input"), "s6"),
+    **dict.fromkeys(("coarse", "input", "recorded", "unprocessed"), "s6"),
     "nearest": "s7",
     **dict.fromkeys(("bicubic", "interpolated", "interpolation"), "s8"),
 }

@@ -54,7 +54,7 @@ def figure_html(figure: Figure) -> str:
     details = f"<details><summary>The numbers</summary>{numbers}</details>" if numbers else ""
     return (
         f"<figure><h3>{escape(figure.title)}</h3>{figure.svg}"
-        f"<figcaption><p>{escape(figure.note)}</p></figcaption>{details}</figure>"
+        f"{f'<figcaption><p>{escape(figure.note)}</p></figcaption>' if figure.note else ''}{details}</figure>"
     )
 
 

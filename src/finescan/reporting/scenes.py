@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -16,12 +17,16 @@ from finescan.reporting.volume_scenes import volume_html
 from finescan.reporting.words import FLAG_STYLES, grey_text, legend
 from finescan.values import FLAGS, TrustMap
 
+PAGE_MB = 13.5  # for the volumes of one page together, so that it can be mailed
+LEAST_MB = 0.5  # for one of them, however many there are
+
 
 class SceneWriter:
     """Numbers the scenes of a page and collects the facts about them."""
 
     def __init__(self) -> None:
         self._scenes: list[dict[str, Any]] = []
+        self._spent_mb = 0.0
 
     def facts(self) -> dict[str, Any]:
         """For the page's script."""
@@ -42,8 +47,10 @@ class SceneWriter:
     def html(self, scene: Scene | VolumeScene) -> str:
         """A figure element; its pictures are plain images until the script replaces them."""
         if isinstance(scene, VolumeScene):
-            html, facts = volume_html(scene, len(self._scenes))
+            left = max(LEAST_MB, PAGE_MB - self._spent_mb)
+            html, facts = volume_html(replace(scene, budget_mb=min(scene.budget_mb, left)), len(self._scenes))
             self._scenes.append(facts)
+            self._spent_mb += len(html) / 1e6
             return html
         return self._picture(scene)
 

@@ -94,7 +94,8 @@ class VolumeScene:
     mode : "single" (one layer at a time), "side" (all beside each other) or "swipe" (a curtain between two).
     slices : at most so many stops of the slider, spread evenly over z; odd numbers hit the middle.
     max_px : longest side of an embedded picture; a longer one is shrunk by whole blocks.
-    budget_mb : about the size the pictures may take on the page; the means to keep it are JPEG instead of PNG, then
+    budget_mb : about the size the pictures may take on the page (all volumes of a page together take at most 13.5 MB,
+        the first ones come first); the means to keep it are JPEG instead of PNG, then
         fewer slices (down to 33), then smaller pictures. What was done is said below the pictures.
     flag_shares : share (0 to 1) per flag when already known; None = counted, slab by slab.
     """

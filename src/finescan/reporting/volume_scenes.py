@@ -163,7 +163,11 @@ class _Writer:
         kind = "without loss" if self.way.jpeg is None else "compressed; read grey levels as approximate"
         blocks = {block_of(p, self.way.max_px) for p in map(self._part, self.scene.layers) if p is not None} - {1}
         small = f" and shrunk by blocks of up to {max(blocks)} voxels" if blocks else ""
-        return f"{size} voxels (z, y, x); the page holds {stops} slices along z. Pictures are stored {kind}{small}."
+        megabytes = f"{sum(map(len, self.album.uris)) / 1e6:.1f} MB"
+        return (
+            f"{size} voxels (z, y, x); the page holds {stops} slices along z. Pictures are stored {kind}{small}; "
+            f"they take {megabytes} of this page."
+        )
 
     def _part(self, layer: VolumeLayer) -> Part | None:
         return Part.of(layer.image.grid, self.scene.grid)

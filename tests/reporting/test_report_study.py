@@ -131,6 +131,7 @@ def test_a_figure_alone_brings_its_colours_for_light_and_dark() -> None:
         root = ElementTree.fromstring(text)
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         style = next(root.iter("{http://www.w3.org/2000/svg}style")).text
+        assert "width:" not in style.replace("stroke-width:", ""), "a file of its own has its own size"
         assert "var(" not in style and "#14508f" in style.split("@media")[0] and "#8cc0ff" in style.split("@media")[1]
         known = set(re.findall(r"\.([a-z]\w*)", style))
         used = {c for e in root.iter() for c in e.get("class", "").split()}

@@ -1,6 +1,8 @@
 """A foam is what was asked for: counts, sizes, no overlap; and its grey levels are volumes of geometry."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -130,3 +132,10 @@ def test_whole_and_cut_pores_are_told_apart() -> None:
     assert foam.whole_inside(grid).tolist() == [False, True, False]
     assert foam.touching(grid).tolist() == [True, True, True]
     assert len(foam.part(foam.whole_inside(grid))) == 1
+
+
+def test_pictures_are_simulated_without_loading_the_compiler() -> None:
+    loaded = "print('numba' in sys.modules)"
+    code = f"import sys, finescan.simulation as s; s.simulate; {loaded}; s.voxelise; {loaded}"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert seen == ["False", "True"]

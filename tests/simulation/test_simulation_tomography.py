@@ -218,6 +218,21 @@ def test_a_slab_or_a_region_has_the_values_of_the_whole() -> None:
     assert np.array_equal(np.isnan(part), np.isnan(whole[9:15, 4:27, 11:30]))
 
 
+def test_voxels_of_another_size_lie_where_their_grid_says() -> None:
+    geometry, foam = wide_beam(24), three_balls()
+    lengths = project(foam, geometry)
+    whole = reconstruct(lengths, geometry, GRID).data
+    every_second = Grid.of((16, 16, 11), (2.0, 2.0, 3.0), (0.0, 1.0, 1.0))
+    part = reconstruct(lengths, geometry, every_second, circle=Circle(CENTRE[1:], 16.0)).data
+    inside = np.isfinite(part)
+    assert np.abs(part - whole[::2, 1::2, 1::3])[inside].max() < 2e-6 and inside.sum() > 1500
+    thick = Grid.of((22, 32, 32), (1.5, 1.0, 1.0))
+    solid = Spheres.of([], [], CENTRE, 14.0, 60.0)
+    balls = Image(voxelise(solid, thick).data - voxelise(foam, thick).data, thick)
+    exact = project(solid, geometry) - lengths
+    assert project_volume(balls, geometry).sum() == pytest.approx(exact.sum(), rel=0.01)
+
+
 def test_views_may_come_piece_by_piece() -> None:
     geometry, foam = wide_beam(70), three_balls()
     asked = []

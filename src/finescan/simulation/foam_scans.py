@@ -217,7 +217,8 @@ def true_foam(
         return replace(image, name="foam truth")
     if truth != "many views":
         raise InputError(f"A truth is 'analytic' or from 'many views', but {truth!r} came.")
-    geometry = replace(foam.geometry, views=views or TRUTH_VIEWS * foam.grid.shape[-1])
+    views = TRUTH_VIEWS * foam.grid.shape[-1] if views is None else views
+    geometry = replace(foam.geometry, views=views)
     return replace(_scan(foam, geometry, grid, lambda lengths, _: lengths), name="foam truth")
 
 

@@ -94,7 +94,7 @@ class ConeBeam:
             2 * (math.ceil(width / 2 * across / pitch) + margin_px),
         )
         middle = (grid.edge_nm[0] + grid.extent_nm[0] / 2, *Circle.inscribed(grid).centre_nm)
-        views = views or min(grid.shape[-2:])
+        views = min(grid.shape[-2:]) if views is None else views
         return cls(source * width, detector * width, shape, pitch * detector / source, views, middle)
 
     @property

@@ -15,6 +15,26 @@ import typer
 
 import finescan
 from finescan import workflow
+from finescan.cli.options import (
+    Channel,
+    Coarse,
+    Dataset,
+    Fine,
+    FinePixelSize,
+    FineRaw,
+    Frame,
+    Json,
+    Landmarks,
+    Out,
+    Overwrite,
+    PixelSize,
+    Raw,
+    Seed,
+    Set,
+    Volume,
+    box_of,
+    reading_of,
+)
 from finescan.cli.progress import Progress
 
 app = typer.Typer(
@@ -23,38 +43,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Two scans in, one trustworthy fine map out.",
 )
-
-Coarse = Annotated[Path, typer.Argument(help="The coarse scan of the whole area.")]
-Fine = Annotated[list[Path], typer.Argument(help="One or several fine scans of a part of it.")]
-Out = Annotated[Path, typer.Option("-o", "--output", help="Where the results go.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-PixelSize = Annotated[
-    str | None,
-    typer.Option(help="Pixel size of the coarse scan in nm, when its file has none: 50, or 50,49 (y, x; z, y, x)."),
-]
-FinePixelSize = Annotated[str | None, typer.Option(help="Pixel size of the fine scans in nm: 10 or 10,9.8 (y, x).")]
-Channel = Annotated[str | None, typer.Option(help="Which channel to use of files with several, by name or number.")]
-Frame = Annotated[int | None, typer.Option(help="Which frame to use of files with several.")]
-Volume = Annotated[
-    bool | None, typer.Option("--volume/--picture", help="Read the files as volumes, or as pictures; else by content.")
-]
-Raw = Annotated[
-    str | None,
-    typer.Option(
-        "--raw", help="Layout of a raw coarse volume (z, y, x, format, byte order): 100x200x200,uint16,little"
-    ),
-]
-FineRaw = Annotated[str | None, typer.Option("--fine-raw", help="Layout of raw fine volumes, as --raw.")]
-Dataset = Annotated[str | None, typer.Option(help="Which dataset to use of HDF5 files with several.")]
-Landmarks = Annotated[
-    Path | None,
-    typer.Option(
-        help="YAML or JSON file of hand-picked points; per fine scan [[[y, x] fine px, [y, x] coarse px], …]."
-    ),
-]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Any choice of plan.yaml: --set train.members=1")]
 
 
 def _version(show: bool) -> None:
@@ -85,7 +73,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """What is in the files and what is wrong with them, in seconds."""
-    reading = _reading(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
+    reading = reading_of(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     _show(workflow.check(coarse, fine, reading=reading), as_json)
 
 
@@ -117,7 +105,7 @@ def run(
     choices = {k: v for k, v in asked.items() if v is not None} | _settings(settings)
     if landmarks:
         choices["register.landmarks"] = workflow.load_landmarks(landmarks)
-    reading = _reading(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
+    reading = reading_of(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
         result = workflow.run(
             coarse, fine, output, reading=reading, choices=choices, force=force, overwrite=overwrite, progress=progress
@@ -157,7 +145,7 @@ def register(
     as_json: Json = False,
 ) -> None:
     """Find the fine scans in the coarse map; writes one folder per pair."""
-    reading = _reading(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
+    reading = reading_of(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
         result = workflow.register_files(
             coarse,
@@ -191,7 +179,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a network on the overlap; writes a model folder."""
-    reading = _reading(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset)
+    reading = reading_of(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
         result = workflow.train_files(
             coarse,
@@ -213,17 +201,28 @@ def enhance(
     coarse: Coarse,
     output: Out,
     pixel_size: PixelSize = None,
+    volume: Volume = None,
+    raw: Raw = None,
+    dataset: Dataset = None,
+    region: Annotated[
+        str | None, typer.Option(help="Volumes: only this box of the result, voxels: z0:z1,y0:y1,x0:x1")
+    ] = None,
+    then: Annotated[
+        list[Path] | None, typer.Option("--then", help="Volumes: a further model for the result of the one before.")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="Number format of the result.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Enhance a coarse map with a trained model; writes .tif or .ome.zarr."""
+    """Enhance a coarse map or volume with a trained model; writes .tif, .ome.zarr and more."""
     with Progress(quiet=as_json) as progress:
         result = workflow.enhance_file(
             model,
             coarse,
             output,
-            reading=workflow.Reading(_sizes(pixel_size)),
+            then=then or (),
+            region=box_of(region),
+            reading=reading_of(pixel_size, None, volume=volume, raw=raw, dataset=dataset),
             dtype=dtype,
             overwrite=overwrite,
             progress=progress,
@@ -238,16 +237,48 @@ def evaluate(
     coarse: Annotated[Path | None, typer.Option(help="The coarse scan, to compare with its interpolation.")] = None,
     pixel_size: Annotated[str | None, typer.Option(help="Pixel size of the result in nm.")] = None,
     fine_pixel_size: FinePixelSize = None,
+    volume: Volume = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the figures to this JSON.")] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Judge an enhanced image against a recorded fine scan; needs no network."""
-    reading = workflow.Reading(_sizes(pixel_size), _sizes(fine_pixel_size))
+    reading = reading_of(pixel_size, fine_pixel_size, volume=volume)
     judged = workflow.evaluate_files(
         result, reference, coarse=coarse, reading=reading, output=output, overwrite=overwrite
     )
     _show(judged, as_json)
+
+
+@app.command()
+def quantify(
+    image: Annotated[Path, typer.Argument(help="A picture or volume, made by any program.")],
+    output: Out,
+    reference: Annotated[Path | None, typer.Option(help="Match every pore with those of this file.")] = None,
+    objects: Annotated[str, typer.Option(help="Whether pores are dark or bright.")] = "dark",
+    threshold: Annotated[float | None, typer.Option(help="Grey level between pore and solid; else automatic.")] = None,
+    round_field: Annotated[bool, typer.Option("--round", help="Only the circle inside each slice counts.")] = False,
+    faces: Annotated[str, typer.Option(help="Leave out pores cut by: auto, ends, all or none.")] = "auto",
+    pixel_size: PixelSize = None,
+    volume: Volume = None,
+    raw: Raw = None,
+    dataset: Dataset = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Count and measure pores; writes pores.csv and pores.json."""
+    result = workflow.quantify_file(
+        image,
+        output,
+        reference=reference,
+        objects=objects,
+        threshold=threshold,
+        round_field=round_field,
+        faces=faces,
+        reading=reading_of(pixel_size, None, volume=volume, raw=raw, dataset=dataset),
+        overwrite=overwrite,
+    )
+    _show(result, as_json)
 
 
 @app.command()
@@ -283,6 +314,50 @@ def models(
     _show(workflow.list_models(path), as_json)
 
 
+study_app = typer.Typer(no_args_is_help=True, help="The published experiments, run again on simulated data.")
+app.add_typer(study_app, name="study")
+
+
+@study_app.command("foam")
+def study_foam(
+    output: Out = Path("foam"),
+    size: Annotated[int, typer.Option(help="Voxels along every edge; the paper has 512.")] = 128,
+    quick: Annotated[bool, typer.Option("--quick", help="Short trainings, for a look in minutes.")] = False,
+    sigmas: Annotated[str, typer.Option(help="Blurs of the projections, detector pixels.")] = "3,5,7,9",
+    minutes: Annotated[float | None, typer.Option(help="Training time per network; else by size.")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or a torch device.")] = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """DeepNet, SRCNN, Richardson-Lucy and our network on a foam with known pores; continues where it stopped."""
+    from finescan import studies
+
+    try:
+        blurs = [float(v) for v in sigmas.split(",")]
+    except ValueError as e:
+        raise typer.BadParameter(
+            f"Blurs are numbers with commas between them, such as 3,5,7,9, but {sigmas!r} came."
+        ) from e
+    with Progress(quiet=as_json) as progress:
+        results = studies.study_foam(
+            output,
+            size=size,
+            quick=quick,
+            sigmas=blurs,
+            minutes=minutes,
+            seed=seed,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print(json.dumps({"truth": results.truth, "rows": results.rows}, indent=1))
+    else:
+        print(studies.text_table(results))
+        print(output / "report.html")
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Versions, device and optional parts in use, and what is wrong with them."""
@@ -291,52 +366,6 @@ def doctor(as_json: Json = False) -> None:
 
 def _show(result: Any, as_json: bool) -> None:
     print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else str(result))
-
-
-def _reading(
-    pixel_size: str | None,
-    fine_pixel_size: str | None,
-    channel: str | None = None,
-    frame: int | None = None,
-    volume: bool | None = None,
-    raw: str | None = None,
-    fine_raw: str | None = None,
-    dataset: str | None = None,
-) -> Any:
-    return workflow.Reading(
-        _sizes(pixel_size),
-        _sizes(fine_pixel_size),
-        _channel(channel),
-        frame,
-        volume,
-        _layout(raw),
-        _layout(fine_raw),
-        dataset,
-    )
-
-
-def _sizes(text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
-    try:
-        values = tuple(float(v) for v in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) not in (1, 2, 3):
-        raise typer.BadParameter(
-            f"A pixel size is one number, or one per axis with commas (y, x or z, y, x), in nm, but {text!r} came."
-        )
-    return values
-
-
-def _layout(text: str | None) -> Any:
-    from finescan.io import RawLayout
-
-    return None if text is None else RawLayout.parse(text)
-
-
-def _channel(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdigit() else text
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -1,1 +1,25 @@
 """The published experiments, run again from end to end on simulated data."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "FoamResults": "foam",
+    "FoamStudy": "foam",
+    "run_foam": "foam",
+    "study_foam": "foam",
+    "text_table": "foam_page",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"finescan.studies has no {name!r}; it has {', '.join(__all__)}.")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -98,10 +98,9 @@ def _groups(results: FoamResults) -> list[str]:
 
 def _recovery_bars(results: FoamResults) -> rp.Figure:
     sigmas = results.study.sigmas
-    values = {NAMES[m]: [_recovery(results, m, s) for s in sigmas] for m in results.study.methods}
-    marks = {
-        NAMES[m]: [PUBLISHED_RECOVERY.get(m, {}).get(s, ("", None))[1] for s in sigmas] for m in results.study.methods
-    }
+    methods = ("recorded", *results.study.methods)  # first here as in the other figures, for the same colours
+    values = {NAMES[m]: [_recovery(results, m, s) for s in sigmas] for m in methods}
+    marks = {NAMES[m]: [PUBLISHED_RECOVERY.get(m, {}).get(s, ("", None))[1] for s in sigmas] for m in methods}
     return rp.grouped_bars(
         "Pores recovered (paper's Figure 5)",
         _groups(results),
@@ -186,7 +185,6 @@ def _pore_figures(results: FoamResults) -> tuple[rp.Figure, ...]:
             shapes,
             y_label="sphericity",
             limits=(0.4, 1.0),
-            note="Line: mean. Whiskers: standard deviation.",
             name="figure-7-sphericity",
         ),
     )

@@ -17,6 +17,7 @@ _HOME = {
     "evaluate_files": "evaluating",
     "list_models": "verbs",
     "load_landmarks": "verbs",
+    "quantify_file": "volume_verbs",
     "register_files": "verbs",
     "report_folder": "again",
     "run": "run",

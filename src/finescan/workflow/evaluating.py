@@ -48,6 +48,11 @@ def evaluate_files(
         raise OutputError(f"{output} exists. Choose another name, or pass --overwrite.")
     reading = reading or Reading()
     ours, theirs = reading.coarse(result), reading.fine(reference)
+    if ours.grid.ndim == 3:
+        from finescan.workflow.volume_verbs import evaluate_volumes
+
+        volume = None if coarse is None else io.read_volume(coarse)
+        return evaluate_volumes(ours, theirs, volume, None if output is None else Path(output))
     truth, box = _reference_on(ours, theirs)
     part = ours.crop(box)
     images = {"result": np.asarray(part.data, np.float32)}

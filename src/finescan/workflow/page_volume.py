@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from finescan import reporting as rp
 from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
-from finescan.values import Grid, Image, Pair, Region, Residual, TrustMap
+from finescan.values import Grid, Image, Pair, Region, TrustMap
 from finescan.workflow.page import learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
 from finescan.workflow.volume_judging import Measured, fine_box, piece_with
@@ -90,6 +90,7 @@ def _overview(done: FinishedVolume) -> rp.VolumeScene:
         flag_shares=done.flags.shares(),
         boxes=tuple(boxes),
         mode="swipe",
+        budget_mb=6.0,
     )
 
 
@@ -166,16 +167,6 @@ def _registration(done: FinishedVolume, pair: Pair) -> rp.RegistrationPicture:
     return rp.RegistrationPicture(
         pair.hr.name, pair.verdict.value, pair.reasons, _in_plane(pair.residual), scene, facts
     )
-
-
-def _in_plane(residual: Residual) -> Residual:
-    """What the residual's pictures show of a volume: its middle slice, and shifts in the plane, seen along z."""
-    grid = residual.grid
-    if grid.ndim == 2:
-        return residual
-    flat = Grid("YX", grid.shape[1:], grid.pixel_size_nm[1:], grid.origin_nm[1:])
-    maps = {name: np.asarray(m[m.shape[0] // 2]) for name, m in residual.maps.items()}
-    return replace(residual, grid=flat, maps=maps, blocks=residual.blocks[:, [1, 2, 4, 5]])
 
 
 def _histograms(done: FinishedVolume) -> tuple[rp.Plot, ...]:

@@ -145,6 +145,10 @@ def train_files(
         pairs = [load_pair(Path(pair_folder) / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
     for pair in pairs:
         require_found(pair, force=force)
+    if lr.grid.ndim == 3:
+        from finescan.workflow.volume_verbs import train_on_volumes
+
+        return train_on_volumes(pairs, output, config or {}, progress=progress)
     patches = make_patches(pairs)
     model = train(patches, train_config(config or {}), folder=output / "checkpoint", progress=progress)
     save_model(model, output)
@@ -179,37 +183,49 @@ def enhance_file(
     coarse: str | Path,
     output: str | Path,
     *,
+    then: Sequence[str | Path] = (),
+    region: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     reading: Reading | None = None,
     dtype: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Enhance a coarse map with a model folder; ``output`` ends in ``.tif``, ``.npy``, ``.png`` or ``.ome.zarr``.
+    """Enhance a coarse map or volume with a model folder.
 
     Work in progress is kept in ``<output>.work`` and continued by the next call.
+
+    Parameters
+    ----------
+    model : folder written by ``train`` or ``run``.
+    coarse : the map or volume.
+    output : ends in ``.tif``, ``.npy``, ``.png`` or ``.ome.zarr``; volumes also in ``.h5`` or ``.raw``.
+    then : volumes: further model folders, each for the voxel size the one before arrives at.
+    region : volumes: (start, stop) of a box of the result, voxels; only that is enhanced.
     """
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
+    from finescan.workflow.volume_verbs import enhance_volume_file, flags_path, published, require_one_kind
 
     output = Path(output)
-    flags = output.with_name(output.name.split(".")[0] + ".flags.tif")
+    flags = flags_path(output)
     for path in (output, flags):
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists. Choose another name, or pass --overwrite.")
-    loaded = load_model(Path(model))
+    loaded = [load_model(Path(m)) for m in (model, *then)]
     lr = (reading or Reading()).coarse(coarse)
-    require_ratio(loaded, lr)
+    require_one_kind(loaded[0], lr)
+    require_ratio(loaded[0], lr)
+    if lr.grid.ndim == 3:
+        return enhance_volume_file(
+            loaded, lr, output, dtype=dtype, region=region, overwrite=overwrite, progress=progress
+        )
+    if then or region is not None:
+        raise InputError("Regions and chains of models are for volumes. Crop the map first, or enhance its result.")
     work = output.with_name(output.name + ".work")
     enhanced = enhance(
-        loaded, lr, folder=work, config=EnhanceConfig(dtype=dtype, overwrite=overwrite), progress=progress
+        loaded[0], lr, folder=work, config=EnhanceConfig(dtype=dtype, overwrite=overwrite), progress=progress
     )
-    io.write(output, enhanced.image, overwrite=overwrite)
-    io.write(flags, Image(enhanced.trust.flags, enhanced.trust.grid, flags.name), overwrite=overwrite)
-    shutil.rmtree(work)
-    shares = enhanced.trust.shares()
-    lines = [f"{output}: {enhanced.image.grid}, {enhanced.image.dtype}", *enhanced.notes]
-    lines += [f"flagged {name}: {100 * share:.2f} %" for name, share in shares.items() if share]
-    return Outcome({"output": str(output), "grid": enhanced.image.grid.to_dict(), "flags": shares}, "\n".join(lines))
+    return published(enhanced, output, work, overwrite)
 
 
 def simulate_files(

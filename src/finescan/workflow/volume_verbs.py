@@ -1,0 +1,199 @@
+"""The single verbs on files that hold volumes; :mod:`finescan.workflow.verbs` sends volumes here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from finescan import io, resampling
+from finescan.enhancement import Enhanced
+from finescan.errors import InputError, ModelError
+from finescan.models import Model
+from finescan.registration import register, require_found
+from finescan.trust import blur_fit, grey_statistics, volume_scores
+from finescan.values import Circle, Image, Pair, Region
+from finescan.workflow.folder import require_empty, write_json
+from finescan.workflow.reading import Outcome, Reading
+
+Progress = Callable[[float, float, str], None]
+Box = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def train_on_volumes(
+    pairs: Sequence[Pair], output: Path, config: Mapping[str, Any], *, progress: Progress | None
+) -> Outcome:
+    """Train a network for volumes on registered pairs and write a model folder; continues an interrupted training."""
+    from finescan.models import save_model
+    from finescan.patches import make_volume_patches
+    from finescan.training import VolumeTrainConfig, train_volume
+
+    options = dict(config)
+    if options.get("architecture") == "fast":  # the default for pictures
+        options["architecture"] = "volume"
+    patches = make_volume_patches(pairs)
+    model = train_volume(patches, VolumeTrainConfig.of(**options), folder=output / "checkpoint", progress=progress)
+    save_model(model, output)
+    return Outcome({"model": str(output), "card": model.card.to_dict()}, f"{output}: {model.card}")
+
+
+def enhance_volume_file(
+    models: Sequence[Model],
+    lr: Image,
+    output: Path,
+    *,
+    dtype: str | None = None,
+    region: Box | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Enhance a coarse volume with one model, or with several after each other.
+
+    Work in progress is kept in ``<output>.work`` and continued by the next call.
+    """
+    from finescan.enhancement import VolumeEnhanceConfig, enhance_chain, enhance_volume
+
+    config = VolumeEnhanceConfig(dtype=dtype, overwrite=overwrite)
+    work = output.with_name(output.name + ".work")
+    if len(models) > 1:
+        if region is not None:
+            raise InputError("A region can be enhanced by one model at a time. Leave out the region, or --then.")
+        enhanced = enhance_chain(models, lr, work, config=config, progress=progress)[-1]
+    else:
+        grid = lr.grid.refine(models[0].card.sr_factor)
+        box = None if region is None else Region(grid, *region)
+        enhanced = enhance_volume(models[0], lr, folder=work, config=config, region=box, progress=progress)
+    return published(enhanced, output, work, overwrite)
+
+
+def published(enhanced: Enhanced, output: Path, work: Path, overwrite: bool) -> Outcome:
+    """Write what was enhanced and its flags, drop the work in progress, and say what was made."""
+    flags = flags_path(output)
+    io.write(output, enhanced.image, overwrite=overwrite)
+    io.write(flags, Image(enhanced.trust.flags, enhanced.trust.grid, flags.name), overwrite=overwrite)
+    shutil.rmtree(work)
+    shares = enhanced.trust.shares()
+    lines = [f"{output}: {enhanced.image.grid}, {enhanced.image.dtype}", *enhanced.notes]
+    lines += [f"flagged {name}: {100 * share:.2f} %" for name, share in shares.items() if share]
+    return Outcome({"output": str(output), "grid": enhanced.image.grid.to_dict(), "flags": shares}, "\n".join(lines))
+
+
+def flags_path(output: Path) -> Path:
+    """Where the flags of an enhanced file go."""
+    return output.with_name(output.name.split(".")[0] + ".flags.tif")
+
+
+def require_one_kind(model: Model, lr: Image) -> None:
+    """ModelError for a model of pictures and a volume, or the other way round."""
+    if model.card.axes != lr.grid.axes:
+        kinds = {"YX": "pictures", "ZYX": "volumes"}
+        raise ModelError(
+            f"The model is for {kinds[model.card.axes]}, but {lr.name} was read as one of {kinds[lr.grid.axes]}. Pass "
+            "--volume or --picture to say how to read the file, or use another model."
+        )
+
+
+def evaluate_volumes(ours: Image, theirs: Image, coarse: Image | None, output: Path | None) -> Outcome:
+    """Scores and effective resolution of an enhanced volume against a fine volume of a part of it.
+
+    The reference is registered in the result unless both lie on one grid. With the coarse volume, its interpolation
+    (grey levels brought to the reference's by one linear fit) is scored beside it.
+    """
+    reference, box = _reference_on(ours, theirs)
+    result = ours.crop(box)
+    grey = grey_statistics(np.asarray(reference.data)[np.isfinite(reference.data)])
+    volumes = {"result": result}
+    if coarse is not None:
+        volumes = {"interpolated": _interpolated(coarse, reference), **volumes}
+    facts: dict[str, Any] = {"scores": {}, "blur": {}, "data_range": grey.high - grey.low}
+    lines = [f"{'':13} {'PSNR dB':>8} {'matched':>8} {'SSIM':>7} {'MS-SSIM':>8} {'blur px':>8}"]
+    for name, volume in volumes.items():
+        scores = volume_scores(volume, reference, data_range=grey.high - grey.low)
+        fit = blur_fit(volume, reference, voxel_size_nm=result.grid.pixel_size_nm)
+        facts["scores"][name] = scores.to_dict()
+        facts["blur"][name] = {"sigma_nm": fit.sigma_nm, "fwhm_nm": fit.fwhm_nm, "sigma_voxels": fit.sigma}
+        lines.append(
+            f"{name:13} {scores.psnr:8.2f} {scores.matched_psnr:8.2f} {scores.ssim:7.4f} {scores.ms_ssim:8.4f} "
+            f"{fit.sigma:8.2f}"
+        )
+    if output is not None:
+        write_json(output, facts)
+    lines.append("PSNR and SSIM over the whole compared box; whether it was learned from is for you to know.")
+    return Outcome(facts, "\n".join(lines))
+
+
+def _reference_on(ours: Image, theirs: Image) -> tuple[Image, Region]:
+    """The reference on the result's grid, and the box of it that is compared."""
+    if ours.grid.same_as(theirs.grid):
+        box = Region(ours.grid, (0,) * 3, ours.grid.shape)
+        return theirs.with_data(theirs.array().astype(np.float32)), box
+    pair = require_found(register(ours, theirs))
+    corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in theirs.grid.shape), indexing="ij"), -1).reshape(-1, 3)
+    index = ours.grid.to_index(pair.lr_from_hr(theirs.grid.to_nm(corners)))
+    box = Region.clipped(ours.grid, np.ceil(index.min(axis=0)).tolist(), np.floor(index.max(axis=0)).tolist())
+    return resampling.resample(theirs, onto=box.own_grid, through=pair.lr_from_hr, inverse=True), box
+
+
+def _interpolated(coarse: Image, reference: Image) -> Image:
+    values = np.asarray(resampling.resample(coarse, onto=reference.grid).data, np.float64)
+    truth = np.asarray(reference.data, np.float64)
+    both = np.isfinite(values) & np.isfinite(truth)
+    if both.sum() < 1000:
+        raise InputError(f"{coarse.name} does not cover the compared box. Pass the volume the result was made from.")
+    gain, offset = np.polyfit(values[both], truth[both], 1)
+    return reference.with_data((gain * values + offset).astype(np.float32))
+
+
+def quantify_file(
+    path: str | Path,
+    output: str | Path,
+    *,
+    reference: str | Path | None = None,
+    objects: str = "dark",
+    threshold: float | None = None,
+    round_field: bool = False,
+    faces: str = "auto",
+    reading: Reading | None = None,
+    overwrite: bool = False,
+) -> Outcome:
+    """Find, separate, count and measure the pores of an image or a volume, made by any program.
+
+    Parameters
+    ----------
+    path : picture or volume.
+    output : folder for ``pores.csv`` (one row per pore) and ``pores.json`` (counts, porosity, distributions).
+    reference : another file on the same grid; every pore is matched with its pores.
+    objects : "dark" or "bright".
+    threshold : grey level; None = automatic.
+    round_field : the field of view is the circle inside each slice.
+    faces : which cut objects are left out: "auto", "ends", "all" or "none".
+    reading : what the files do not say.
+
+    Raises
+    ------
+    InputError, OutputError. No pore at all is no error: the notes say why.
+    """
+    from finescan.quantification import QuantifyConfig, match, quantify, write_csv
+    from finescan.workflow.folder import make_folder
+
+    output, reading = Path(output), reading or Reading()
+    config = QuantifyConfig(pores=objects, threshold=threshold, faces=faces)
+    image = reading.coarse(path)
+    other = None if reference is None else reading.coarse(reference)
+    require_empty(output, overwrite=overwrite)
+    circle = Circle.inscribed(image.grid) if round_field else None
+    pores = quantify(image, config=config, circle=circle)
+    facts: dict[str, Any] = {"file": str(path), **pores.summary()}
+    lines = [f"{image.name}: {pores}", *pores.notes]
+    if other is not None:
+        theirs = quantify(other, config=config, circle=circle)
+        matching = match(pores, theirs)
+        facts["matching"] = matching.summary()
+        lines += [f"{other.name}: {theirs}", str(matching)]
+    make_folder(output)
+    write_csv(output / "pores.csv", pores, overwrite=overwrite)
+    write_json(output / "pores.json", facts)
+    return Outcome(facts, "\n".join([*lines, f"{output}: pores.csv, pores.json"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +11,13 @@ from finescan.quantification.config import QuantifyConfig
 from finescan.quantification.measurements import Measurements
 from finescan.quantification.segmentation import Bulk, Segmentation, segment
 from finescan.quantification.shape import Shapes, measure
+from finescan.quantification.slabs import MARGIN, segment_in_slabs
 from finescan.quantification.threshold import TWO_GROUPS
 from finescan.values import Circle, Grid, Image
 
 #: Voxels (a ball of radius 2), pixels (a disc of radius 2): smaller objects have a size but no shape.
 SHAPELESS_BELOW = {3: 33, 2: 13}
+BYTES_PER_VOXEL = 16  # at the peak of the analysis in one piece
 
 
 def quantify(
@@ -23,6 +27,7 @@ def quantify(
     circle: Circle | None = None,
     bulk: Bulk = None,
     keep_labels: bool = True,
+    slab: int | None = None,
 ) -> Measurements:
     """Find, separate, count and measure the pores of a volume (or a picture).
 
@@ -38,6 +43,9 @@ def quantify(
         slice by slice). Porosity refers to it; what lies outside it is air, and so is a dark rim or dent of the sample
         that opens to it as wide as it is deep. None = the whole field of view is sample.
     keep_labels : keep the label volume (needed for matching; 4 bytes per voxel).
+    slab : slices that are analysed at once, with margins; for volumes larger than memory, which need 16 bytes per voxel
+        in one piece. The table is the same but for rare basins; there are no labels. None = everything at once if half
+        of the machine's memory holds it, else as many slices as a quarter of it holds.
 
     Raises
     ------
@@ -50,9 +58,13 @@ def quantify(
     1 pores, porosity 11.72 %, mean sphericity 0.998
     """
     config = config or QuantifyConfig()
-    found = segment(image, config=config, circle=circle, bulk=bulk)
-    spacing = (1.0, *image.grid.pixel_size_nm)[-3:]
-    shapes = measure(found.labels, found.count, spacing)
+    slab = slab or _slab(image.grid)
+    if slab is not None:
+        found, shapes = segment_in_slabs(image, slab, config=config, circle=circle, bulk=bulk)
+    else:
+        found = segment(image, config=config, circle=circle, bulk=bulk)
+        assert found.labels is not None
+        shapes = measure(found.labels, found.count, (1.0, *image.grid.pixel_size_nm)[-3:])
     table = object_table(shapes, image.grid)
     name = "sphericity" if image.grid.ndim == 3 else "circularity"
     raw = table[name]
@@ -73,8 +85,19 @@ def quantify(
         threshold=found.threshold,
         config=config,
         notes=tuple(_notes(found, config, raw)),
-        labels=found.labels.reshape(image.grid.shape) if keep_labels else None,
+        labels=found.labels.reshape(image.grid.shape) if keep_labels and found.labels is not None else None,
     )
+
+
+def _slab(grid: Grid) -> int | None:
+    """Slices at once that the machine's memory suggests; None = all (also where its memory is not known)."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
+    if grid.ndim == 2 or BYTES_PER_VOXEL * grid.size <= memory / 2:
+        return None
+    return max(1, int(memory / 4 / (BYTES_PER_VOXEL * grid.size / grid.shape[0]) / (1 + 2 * MARGIN)))
 
 
 def object_table(shapes: Shapes, grid: Grid) -> dict[str, NDArray]:
@@ -111,6 +134,8 @@ def _notes(found: Segmentation, config: QuantifyConfig, raw: NDArray[np.float64]
     share = found.pore_voxels / max(found.bulk_voxels, 1)
     if found.count == 0:
         notes.append(_why_none(found, config, share))
+    if found.labels is None:
+        notes.append("Analysed in slabs: there is no label volume, so objects cannot be matched by overlap.")
     if found.missing_voxels:
         notes.append(f"{found.missing_voxels} voxels of the bulk hold no number and were left out.")
     shapeless, above = int(np.isnan(raw).sum()), int((raw > 1).sum())

@@ -27,7 +27,8 @@ class Segmentation:
 
     Parameters
     ----------
-    labels : (z, y, x) int32: 0 no object, 1 … count the counted objects, the rest those cut by the faces.
+    labels : (z, y, x) int32: 0 no object, 1 … count the counted objects, the rest those cut by the faces; None for
+        volumes that were analysed in slabs.
     grid : of the image (a picture's labels have one slice).
     count, cut : number of objects that count, and of those that do not because the faces cut them.
     specks : number of objects dropped because they were too small.
@@ -37,7 +38,7 @@ class Segmentation:
     threshold : the grey level that parts pores from solid.
     """
 
-    labels: NDArray[np.int32]
+    labels: NDArray[np.int32] | None
     grid: Grid
     count: int
     cut: int
@@ -67,7 +68,7 @@ def segment(
     threshold = choose_threshold(image, data, inside, config)
     pores, missing = binarise(data, field, inside, threshold.value, config.pores)
     pores = tidy(pores, field, config)
-    labels, n, open_voxels = _separated(pores, image.grid, config, None if bulk is None else inside)
+    labels, n, open_voxels = separated(pores, image.grid, config, None if bulk is None else inside)
     del pores
     sizes = label_sizes(labels, n)
     small = sizes < config.min_voxels
@@ -83,9 +84,9 @@ def segment(
         cut=int(cut.sum()),
         specks=int(small.sum()),
         open_voxels=open_voxels,
-        bulk_voxels=_mask_size(inside, labels.shape[0]) - missing,
+        bulk_voxels=mask_size(inside, labels.shape[0]) - int(missing.sum()),
         pore_voxels=int(sizes[1:][~small[1:]].sum()),
-        missing_voxels=missing,
+        missing_voxels=int(missing.sum()),
         threshold=threshold,
     )
 
@@ -128,14 +129,14 @@ def choose_threshold(image: Image, data: Any, mask: NDArray[np.bool_], config: Q
 
 def binarise(
     data: Any, field: NDArray[np.bool_], inside: NDArray[np.bool_], threshold: float, pores: str
-) -> tuple[NDArray[np.bool_], int]:
-    """Pore voxels of the field of view, (z, y, x), and the number of voxels of the bulk that hold no number."""
-    out, missing = np.empty(data.shape, bool), 0
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Pore voxels of the field of view, (z, y, x), and per slice the number of voxels of the bulk without a number."""
+    out, missing = np.empty(data.shape, bool), np.zeros(data.shape[0], np.int64)
     for z in range(data.shape[0]):
         plane = np.asarray(data[z])
         out[z] = is_pore(plane, threshold, pores) & field
         if plane.dtype.kind == "f":
-            missing += int(np.count_nonzero(~np.isfinite(plane) & (inside if inside.ndim == 2 else inside[z])))
+            missing[z] = np.count_nonzero(~np.isfinite(plane) & (inside if inside.ndim == 2 else inside[z]))
     return out, missing
 
 
@@ -163,13 +164,13 @@ def tidy(pores: NDArray[np.bool_], field: NDArray[np.bool_], config: QuantifyCon
 
 
 def touching_faces(labels: NDArray[np.int32], n: int, field: NDArray[np.bool_], faces: str) -> NDArray[np.bool_]:
-    """Which labels (0 … n) are cut: by the first or last slice ("ends"), or by any side or the rim ("all")."""
+    """Which labels (0 … n) are cut: by the first or last slice ("ends"), the sides or rim ("rim"), or any ("all")."""
     cut = np.zeros(n + 1, bool)
     if faces == "auto":
         faces = "all" if labels.shape[0] == 1 else "ends"
-    if faces != "none" and labels.shape[0] > 1:
+    if faces in ("ends", "all") and labels.shape[0] > 1:
         cut[labels[0]] = cut[labels[-1]] = True
-    if faces == "all":
+    if faces in ("rim", "all"):
         rim = field & ~ndimage.binary_erosion(field)  # beyond the volume counts as outside
         for plane in labels:
             cut[plane[rim]] = True
@@ -184,7 +185,7 @@ def label_sizes(labels: NDArray[np.int32], n: int) -> NDArray[np.int64]:
     return sizes
 
 
-def _separated(
+def separated(
     pores: NDArray[np.bool_], grid: Grid, config: QuantifyConfig, bulk: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.int32], int, int]:
     """Labels, their number, and the pore voxels that went to the air around the bulk; changes ``pores``.
@@ -197,9 +198,14 @@ def _separated(
     outside = None if bulk is None else ~bulk
     if outside is not None:
         pores |= outside
-    before = int(np.count_nonzero(pores)) - (0 if outside is None else _mask_size(outside, pores.shape[0]))
+    before = int(np.count_nonzero(pores)) - (0 if outside is None else mask_size(outside, pores.shape[0]))
     labels, n = separate(distance_to_wall(pores, spacing), spacing, depth, outside)
     return labels, n, before - int(np.count_nonzero(labels))
+
+
+def mask_size(mask: NDArray[np.bool_], depth: int) -> int:
+    """Voxels of a mask (y, x), which holds for ``depth`` slices, or (z, y, x)."""
+    return int(np.count_nonzero(mask)) * (depth if mask.ndim == 2 else 1)
 
 
 def _numbers(dropped: NDArray[np.bool_], cut: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
@@ -253,7 +259,3 @@ def _filled(pores: NDArray[np.bool_], element: NDArray[np.bool_]) -> NDArray[np.
             open_[np.take(solid, [0, -1], axis)] = True
     open_[0] = False
     return np.asarray(~open_[solid])
-
-
-def _mask_size(mask: NDArray[np.bool_], depth: int) -> int:
-    return int(np.count_nonzero(mask)) * (depth if mask.ndim == 2 else 1)

@@ -102,9 +102,9 @@ def make_volume(shape: tuple[int, int, int], *, seed: int = 0, dtype: str = "flo
 def predict_whole(model: Model, lr: Image) -> NDArray[np.float32]:
     """The network on the whole volume with its halo in one call."""
     out = lr.grid.refine(model.card.sr_factor)
-    halo = (model.halo_z, model.halo, model.halo)
-    low = [-(-h // m) * m for h, m in zip(halo, model.multiple, strict=True)]
-    high = [-(-(n + h) // m) * m for n, h, m in zip(out.shape, halo, model.multiple, strict=True)]
+    whole = [-(-n // m) * m for n, m in zip(out.shape, model.multiple, strict=True)]
+    low = [min(-(-h // m) * m, -(-16 // m) * m) for h, m in zip((model.halo_z, *(model.halo,) * 2), model.multiple)]  # noqa: B905
+    high = [n + a for n, a in zip(whole, low, strict=True)]
     block = volume_input(lr, out, [-n for n in low], high)
     position = None
     if model.wants_position:

@@ -74,6 +74,17 @@ def test_a_store_holds_what_memory_holds(volume_model: Make, coarse_volume: Make
     assert not (tmp_path / "enhanced.partial.ome.zarr").exists()
 
 
+def test_less_context_than_the_whole_is_a_choice(volume_model: Make, coarse_volume: Make) -> None:
+    model, lr = volume_model(), coarse_volume((16, 32, 32))
+    exact = enhance_volume(model, lr, config=VolumeEnhanceConfig(block=(16, 16, 16))).image.data
+    enough = enhance_volume(model, lr, config=VolumeEnhanceConfig(block=(16, 16, 16), context=model.halo)).image.data
+    none = enhance_volume(model, lr, config=VolumeEnhanceConfig(block=(16, 16, 16), context=0)).image.data
+    assert np.array_equal(exact, enough)
+    assert np.abs(none - exact)[:, :, 15:17].max() > 1.0
+    with pytest.raises(InputError, match="context must be at least 0 voxels, but -1 came"):
+        VolumeEnhanceConfig(context=-1)
+
+
 def test_voxels_may_be_longer_along_z(volume_model: Make, coarse_volume: Make) -> None:
     model = volume_model(sr=(2.0, 1.0, 1.0))
     grey = coarse_volume((6, 16, 16)).data

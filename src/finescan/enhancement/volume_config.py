@@ -27,6 +27,8 @@ class VolumeEnhanceConfig:
     stride : slices between two stacks with "published", 1 to the slices of a stack; 3 is three times as fast as 1.
     tile, overlap : with "published", voxels per side of a tile, and of those the ones shared with each neighbour.
     block : (z, y, x) voxels of the unit of computing and writing; None = chosen from the network's halo and memory.
+    context : voxels given around a block with "exact"; None = all that can have an influence. A trained network hardly
+        looks that far: a part of it is faster, but then where blocks meet shows in the last digits, or more.
     memory_mb : megabytes the network may use at a time; None = 1000, on a graphics card two fifths of its memory.
     saturation : (low, high) grey levels at or beyond which the coarse volume is cut off, each may be None; None alone =
         the upper limit of an integer format if more than 0.01 % of the voxels of some slices hold it.
@@ -45,6 +47,7 @@ class VolumeEnhanceConfig:
     tile: int = 576
     overlap: int = 32
     block: tuple[int, int, int] | None = None
+    context: int | None = None
     memory_mb: float | None = None
     saturation: tuple[float | None, float | None] | None = None
     guard: bool = True
@@ -65,6 +68,8 @@ class VolumeEnhanceConfig:
             )
         if self.block is not None and (len(self.block) != 3 or min(self.block) < 1):
             raise InputError(f"A block is (z, y, x) voxels, but {self.block} came. Leave it out to have it chosen.")
+        if self.context is not None and self.context < 0:
+            raise InputError(f"context must be at least 0 voxels, but {self.context} came. Leave it out to be exact.")
         if self.memory_mb is not None and not self.memory_mb > 0:
             raise InputError(f"memory_mb must be positive, but {self.memory_mb} came. Leave it out.")
         if self.threads is not None and self.threads < 1:

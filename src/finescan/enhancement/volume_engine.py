@@ -259,7 +259,7 @@ def _predictor(
     layout, config, model = job.layout, job.config, job.model
     if not layout.overlap:
         tile = largest_box(job.out.shape, model.multiple, layout.core)
-        exact = ExactPredictor(model, layout, tile=tile, bfloat16=config.bfloat16, note=note)
+        exact = ExactPredictor(model, layout, job.out.shape, tile=tile, bfloat16=config.bfloat16, note=note)
         exact.shrink_to(min((int(b["tile"]) for b in done.values()), default=math.prod(tile)))
         return exact, list(missing.values())
     blended = PublishedPredictor(

@@ -20,6 +20,7 @@ from finescan.patches import AVERAGE_PX
 from finescan.values import Region, Tile
 
 CHUNK = 64  # voxels per side of a stored cube
+FACE = 16  # mirrored voxels past a face of the volume; there is nothing recorded there, and more costs time
 CPU_MB, GPU_SHARE = 1000.0, 0.4
 STACKS_AT_ONCE = 8
 BAND = 32  # slices per block when blending
@@ -69,7 +70,8 @@ def choose_layout(model: Model, shape: Sequence[int], config: VolumeEnhanceConfi
     multiple = model.multiple
     if config.blending == "published":
         return _published(model, shape, config)
-    halo = _rounded((model.halo_z, model.halo, model.halo), multiple)
+    context = [min(h, h if config.context is None else config.context) for h in (model.halo_z, model.halo, model.halo)]
+    halo = _rounded(context, multiple)
     margin = _rounded([max(h, guard_reach(model) if config.guard else 0) for h in halo], multiple)
     if config.block is not None:
         _require_multiple(config.block, multiple, "block")
@@ -82,11 +84,20 @@ def choose_layout(model: Model, shape: Sequence[int], config: VolumeEnhanceConfi
         read = [c + 2 * h for c, h in zip(core, halo, strict=True)]
         if (depth or read[0]) * read[1] * read[2] > most and best is not None:
             continue
-        work = math.prod(math.ceil(n / c) * r for n, c, r in zip(shape, core, read, strict=True))
+        work = math.prod(_read_along(n, c, h, m) for n, c, h, m in zip(shape, core, halo, multiple, strict=True))
         if best is None or work < best[0]:
             best = work, core
     assert best is not None
     return VolumeLayout(best[1], halo, margin)
+
+
+def _read_along(n: int, core: int, halo: int, multiple: int) -> int:
+    """Voxels along an axis that the network is given, over all blocks."""
+    return sum(
+        b - a
+        for k in range(-(-n // core))
+        for a, b in grown([(k * core, min((k + 1) * core, _up(n, multiple)))], [halo], [n], [multiple])
+    )
 
 
 def _published(model: Model, shape: Sequence[int], config: VolumeEnhanceConfig) -> VolumeLayout:
@@ -173,6 +184,20 @@ def blocks(shape: Sequence[int], multiple: Three, core: Three, region: Region) -
 def block_box(where: Sequence[int], shape: Sequence[int], multiple: Three, core: Three) -> tuple[tuple[int, int], ...]:
     """Box of a block of the lattice, a whole multiple long also at the far end."""
     return tuple((k * c, min((k + 1) * c, _up(n, m))) for k, c, n, m in zip(where, core, shape, multiple, strict=True))
+
+
+def grown(
+    box: Sequence[tuple[int, int]], margin: Sequence[int], shape: Sequence[int], multiple: Sequence[int]
+) -> list[tuple[int, int]]:
+    """A box with its margin; past the faces of the volume just as far as it is mirrored.
+
+    Beyond that the network pads with its own zeros. All blocks see the same there, so blocks still give what the
+    undivided volume gives.
+    """
+    return [
+        (max(a - m, -_up(FACE, f)), min(b + m, _up(n, f) + _up(FACE, f)))
+        for (a, b), m, n, f in zip(box, margin, shape, multiple, strict=True)
+    ]
 
 
 def largest_box(shape: Sequence[int], multiple: Three, core: Three) -> Three:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from finescan.enhancement.predictor import ran_out_of_memory
 from finescan.enhancement.stages import StageFailed
-from finescan.enhancement.volume_layout import STACKS_AT_ONCE, Three, VolumeLayout, block_box, tiles_of
+from finescan.enhancement.volume_layout import STACKS_AT_ONCE, Three, VolumeLayout, block_box, grown, tiles_of
 from finescan.enhancement.volume_source import VolumeWindow
 from finescan.errors import FinescanError
 from finescan.models import Model
@@ -32,15 +32,23 @@ class ExactPredictor:
     ----------
     model : whose ``predict`` takes a block with its halo.
     layout : halo and margin of the blocks.
+    shape : of the whole result.
     tile : (z, y, x) voxels given to the network at once; the longest side is halved when memory runs out.
     bfloat16 : compute corrections in that format.
     note : is told when memory runs out.
     """
 
     def __init__(
-        self, model: Model, layout: VolumeLayout, *, tile: Three, bfloat16: bool, note: Callable[[str], None]
+        self,
+        model: Model,
+        layout: VolumeLayout,
+        shape: Sequence[int],
+        *,
+        tile: Three,
+        bfloat16: bool,
+        note: Callable[[str], None],
     ) -> None:
-        self.model, self.layout, self.tile, self._note = model, layout, tile, note
+        self.model, self.layout, self.shape, self.tile, self._note = model, layout, tuple(shape), tile, note
         self._options: dict[str, Any] = {"bfloat16": True} if bfloat16 else {}
 
     def blocks(self, windows: Iterable[VolumeWindow]) -> Answers:
@@ -83,14 +91,14 @@ class ExactPredictor:
 
     def _in_tiles(self, window: VolumeWindow, block: Floats) -> Floats:
         """Answer for the computed box, tile by tile."""
-        box, halo = window.tile.read, self.layout.halo
-        first = [a - m for (a, _), m in zip(box, self.layout.margin, strict=True)]
+        box, halo, multiple = window.tile.read, self.layout.halo, self.model.multiple
+        first = [a for a, _ in grown(box, self.layout.margin, self.shape, multiple)]
         out = np.empty([b - a for a, b in box], np.float32)
         for tile in tiles_of(box, self.tile):
-            grown = [(a - h, b + h) for (a, b), h in zip(tile, halo, strict=True)]
-            position = None if window.position is None else _cut(window.position, grown[1:], first[1:])
-            answer = self.model.predict(_cut(block, grown, first), position=position, **self._options)
-            _cut(out, tile, [a for a, _ in box])[...] = _cut(answer, tile, [a for a, _ in grown])
+            wide = grown(tile, halo, self.shape, multiple)
+            position = None if window.position is None else _cut(window.position, wide[1:], first[1:])
+            answer = self.model.predict(_cut(block, wide, first), position=position, **self._options)
+            _cut(out, tile, [a for a, _ in box])[...] = _cut(answer, tile, [a for a, _ in wide])
         return out
 
 
@@ -172,22 +180,22 @@ class PublishedPredictor:
         return [(z * self.counts[1] + r) * self.counts[2] + c for r in rows for c in columns]
 
     def _stacked(self, window: VolumeWindow) -> Floats:
-        """Mean over the stacks for the block grown by the overlap in the plane."""
+        """Mean over the stacks for the block wide by the overlap in the plane."""
         assert window.block is not None
         (z0, z1), *plane = window.tile.read
         (mz, *margin), over = self.layout.margin, self.layout.overlap
-        grown = [(a - over, b + over) for a, b in plane]
+        wide = [(a - over, b + over) for a, b in plane]
         first = [a - m for (a, _), m in zip(plane, margin, strict=True)]
-        position = None if window.position is None else _cut(window.position, grown, first)
+        position = None if window.position is None else _cut(window.position, wide, first)
         depth = self.model.stack
         starts = [s for s in self.starts if z0 - depth < s < z1]
-        total: Floats = np.zeros((z1 - z0, *(b - a for a, b in grown)), np.float32)
+        total: Floats = np.zeros((z1 - z0, *(b - a for a, b in wide)), np.float32)
         count = np.zeros(z1 - z0, np.float32)
         todo = starts
         while todo:
             some = todo[: self.at_once]
             try:
-                stacks = np.stack([_cut(window.block, [(s, s + depth), *grown], [z0 - mz, *first]) for s in some])
+                stacks = np.stack([_cut(window.block, [(s, s + depth), *wide], [z0 - mz, *first]) for s in some])
                 answers = self.model.predict_stacks(stacks, position=position, **self._options)
             except Exception as e:
                 if not ran_out_of_memory(e) or self.at_once == 1:

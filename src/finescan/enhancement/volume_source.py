@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from finescan.enhancement.guard import SATURATED_NEIGHBOURS, doubt_weight, doubtful
 from finescan.enhancement.source import SATURATED_SHARE, Levels, Survey, forget, nearest
-from finescan.enhancement.volume_layout import VolumeLayout, guard_growth, guard_reach
+from finescan.enhancement.volume_layout import VolumeLayout, grown, guard_growth, guard_reach
 from finescan.models import Model
 from finescan.models.deconvolution import filled_in_plane
 from finescan.patches import volume_input
@@ -132,14 +132,19 @@ class VolumeSource:
         if self._skip_empty and missing is not None and missing.all():
             start, flags = self._flags(tile, box, raw, bad, None)
             return VolumeWindow(tile, None, None, None, missing, start, flags, None)
-        low = [a - m for (a, _), m in zip(tile.read, self.layout.margin, strict=True)]
-        high = [b + m for (_, b), m in zip(tile.read, self.layout.margin, strict=True)]
+        low, high = zip(*self.box(tile), strict=True)
         block = volume_input(self.lr, self.out, low, high, fill=self.fill)
         forget(self.lr.data)
         doubt = self._doubt(block, low, tile, around, box, raw, bad) if self.guard else None
         smooth = None if doubt is None else self._smooth(block, low, tile, bad)
         start, flags = self._flags(tile, box, raw, bad, doubt)
         return VolumeWindow(tile, block, doubt, smooth, missing, start, flags, self._position(low, high))
+
+    def box(self, tile: Tile) -> list[tuple[int, int]]:
+        """Of the result, what is read for a block."""
+        if self.layout.overlap:  # tiles are of one size, mirrored as far as they reach
+            return [(a - m, b + m) for (a, b), m in zip(tile.read, self.layout.margin, strict=True)]
+        return grown(tile.read, self.layout.margin, self.out.shape, self.model.multiple)
 
     def under(self, box: Any) -> list[NDArray[np.intp]]:
         """Coarse voxel under each voxel of a box of the result, per axis."""
@@ -175,12 +180,12 @@ class VolumeSource:
         if not bad.any():
             return block[tuple(slice(a - c, b - c) for (a, b), c in zip(tile.keep, low, strict=True))].copy()
         owners = self.under(tile.keep)
-        grown = [
+        wide = [
             (max(0, int(u[0]) - _KEYS_REACH), min(n, int(u[-1]) + 1 + _KEYS_REACH))
             for u, n in zip(owners, self.lr.grid.shape, strict=True)
         ]
-        start, stop = zip(*grown, strict=True)
-        raw = np.asarray(self.lr.data[tuple(slice(a, b) for a, b in grown)])
+        start, stop = zip(*wide, strict=True)
+        raw = np.asarray(self.lr.data[tuple(slice(a, b) for a, b in wide)])
         grey, _ = filled_in_plane(raw, allow_empty=True)
         part = Image(grey, self.lr.grid.crop(start, stop), self.lr.name)
         keep_start, keep_stop = zip(*tile.keep, strict=True)

@@ -73,14 +73,16 @@ def judged_axes(motion: Motion, points: int = 33) -> list[Array]:
 def split_error(alignment: Alignment, *, stripes: bool = False) -> float:
     """Half the rms difference of two fits on disjoint halves, HR px; inf if a half cannot be fitted.
 
-    Halves are left and right of the middle: a row spline can be fitted in either, and a wrong model shows. A tensor
-    spline cannot, and is split into alternating ``stripes``; they see a wrong model less well.
+    Halves are left and right of the middle of what can be compared: a row spline can be fitted in either, and a wrong
+    model shows. A tensor spline cannot, and is split into alternating ``stripes``; they see a wrong model less well.
     """
     motion, shape = alignment.motion, alignment.level.grid.shape
     slow = next((a for a, n in enumerate(motion.intervals) if n), 0)
     across = len(shape) - 1 if slow != len(shape) - 1 else 0
     parts = 2 * STRIPES if stripes else 2
-    side = (np.arange(shape[across]) * parts // shape[across]) % 2
+    # halves of what counts: a scan that lies partly outside would else leave one of them empty
+    used = alignment.state.ok.sum(axis=tuple(a for a in range(len(shape)) if a != across))
+    side = ((np.cumsum(used) - used) * parts // max(int(used.sum()), 1)) % 2
     side = side.reshape([-1 if a == across else 1 for a in range(len(shape))])
     axes = judged_axes(motion)
     fields, expected = [], []

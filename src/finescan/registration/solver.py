@@ -168,7 +168,10 @@ class LevelSolver:
         for _ in range(steps):
             if not np.isfinite(state.objective):
                 break
-            step = self.step(state)
+            try:
+                step = self.step(state)
+            except np.linalg.LinAlgError:  # no grey level varies where both scans count
+                return State(motion, _nothing(state.coarse), state.ok, state.coarse)
             state = self.look(state.motion.moved(step), state)
             if insist or state.objective >= best.objective - slack:
                 best = state

@@ -164,9 +164,7 @@ def _registration(done: FinishedVolume, pair: Pair) -> rp.RegistrationPicture:
         budget_mb=2.0,
     )
     facts = registration_facts(pair)
-    return rp.RegistrationPicture(
-        pair.hr.name, pair.verdict.value, pair.reasons, _in_plane(pair.residual), scene, facts
-    )
+    return rp.RegistrationPicture(pair.hr.name, pair.verdict.value, pair.reasons, pair.residual, scene, facts)
 
 
 def _histograms(done: FinishedVolume) -> tuple[rp.Plot, ...]:

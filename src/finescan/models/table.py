@@ -109,7 +109,7 @@ MODELS: dict[str, Architecture] = {
     "volume": Architecture(
         lambda factor, **arguments: VolumeNet(**arguments),
         lambda a: volume_halo(int(a["levels"]), int(a["blocks"])),
-        {"width": 32, "levels": 1, "blocks": 2, "position": 0},
+        {"width": 32, "levels": 2, "blocks": 2, "position": 0},
         True,
         "Three-dimensional network on cells of eight voxels: as much context along z as in the plane.",
         axes="ZYX",

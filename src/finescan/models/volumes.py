@@ -94,6 +94,7 @@ class DeepNet(nn.Module):
         self.merge = nn.ModuleList(_pair2d(2 * widths[k], widths[k]) for k in range(levels))
         self.after = _pair2d(width, width)
         self.tail = nn.Conv2d(width, STACK, 3, padding=1)
+        _for_relu(self)
         _start_small(self.tail)
 
     def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
@@ -141,7 +142,11 @@ class VolumeNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose3d(widths[k + 1], widths[k], 2, stride=2) for k in range(levels))
         self.merge = nn.ModuleList(_conv3d(widths[k], widths[k]) for k in range(levels))
         self.tail = _conv3d(width, 8)
+        _for_relu(self)
         _start_small(self.tail)
+        for block in self.bottom:
+            if isinstance(block, Residual3d):
+                _start_small(block.second)
 
     def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
         """(n, 1, d, h, w) -> the same shape, float32; all lengths are multiples of 2**(levels + 1)."""
@@ -182,7 +187,6 @@ class Residual3d(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first, self.second = _conv3d(channels, channels), _conv3d(channels, channels)
-        _start_small(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape out as in."""
@@ -214,9 +218,24 @@ def _centred(position: Tensor | None, x: Tensor) -> Tensor:
     return (2 * position - 1).to(x.dtype).expand(x.shape[0], -1, -1, -1)
 
 
-def _start_small(layer: nn.Conv2d | nn.Conv3d) -> None:
+def _for_relu(network: nn.Module) -> None:
+    """Weights that keep the size of a signal from layer to layer (K. He et al., ICCV 2015, arXiv:1502.01852).
+
+    Torch's own are smaller, and the first hundred steps of a short training go into making them grow.
+    """
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
+            nn.init.normal_(module.weight, std=module.in_channels**-0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _start_small(layer: nn.Module) -> None:
     """Training starts close to the input."""
     with torch.no_grad():
-        layer.weight.mul_(_TAIL_START)
-        if layer.bias is not None:
-            layer.bias.zero_()
+        for parameter in layer.parameters():
+            parameter.mul_(_TAIL_START)

@@ -126,9 +126,7 @@ def _piece(pair: Pair, out_grid: Grid, circle: Circle, most: int, notes: list[st
 
 def _covered_box(pair: Pair, out_grid: Grid) -> tuple[list[int], list[int]]:
     """Box of the out grid that holds the fine volume and a margin of context."""
-    faces = [np.linspace(-0.5, n - 0.5, 9) for n in pair.hr.grid.shape]
-    index = np.stack(np.meshgrid(*faces, indexing="ij"), -1).reshape(-1, 3)
-    there = out_grid.to_index(pair.lr_from_hr(pair.hr.grid.to_nm(index)))
+    there = out_grid.to_index(pair.lr_from_hr(pair.hr.grid.to_nm(_lattice(pair.hr.grid.shape))))
     first = np.clip(np.floor(there.min(axis=0) + 0.5) - MARGIN, 0, out_grid.shape).astype(int)
     last = np.clip(np.ceil(there.max(axis=0) - 0.5) + 1 + MARGIN, 0, out_grid.shape).astype(int)
     if (last - first < 1).any():
@@ -148,37 +146,51 @@ def _middle(start: Sequence[int], stop: Sequence[int], most: int) -> tuple[list[
 
 def _fine(pair: Pair, slab: Grid, cut: tuple[float | None, float | None]) -> tuple[NDArray[np.float32], Bool]:
     """The fine volume on a slab of the out grid, and where it counts; resampled once, or read where grids coincide."""
-    region = _needed(pair.hr.grid, slab, pair.lr_from_hr)
+    corner = _same_voxels(pair.hr.grid, slab, pair.lr_from_hr)
+    region = _needed(pair.hr.grid, slab, pair.lr_from_hr) if corner is None else _overlap(pair.hr.grid, slab, corner)
+    hr, good = np.zeros(slab.shape, np.float32), np.zeros(slab.shape, bool)
     if region is None:
-        return np.zeros(slab.shape, np.float32), np.zeros(slab.shape, bool)
+        return hr, good
     part = pair.hr.crop(region)
-    valid = None if pair.valid is None else np.asarray(pair.valid[region.slices], bool)
-    if _is_identity(pair.lr_from_hr) and part.grid.same_as(slab):
-        hr = part.array().astype(np.float32)
-        good = np.isfinite(hr) & ~ndimage.binary_dilation(grey.saturated(part.array(), cut), np.ones((3, 3, 3), bool))
-        return np.where(good, hr, 0), good if valid is None else good & valid
+    bad = grey.saturated(part.array(), cut)
+    if pair.valid is not None:
+        bad |= ~np.asarray(pair.valid[region.slices], bool)
+    if corner is not None:
+        where = tuple(slice(a - c, b - c) for a, b, c in zip(region.start, region.stop, corner, strict=True))
+        recorded = part.array().astype(np.float32)
+        good[where] = np.isfinite(recorded) & ~bad
+        hr[where] = np.where(good[where], recorded, 0)
+        return hr, good
     data, missing = grey.filled(part.array())
-    bad = missing | grey.saturated(part.array(), cut)
-    if valid is not None:
-        bad |= ~valid
+    bad |= missing
     hr = resample(part.with_data(data), onto=slab, through=pair.lr_from_hr, inverse=True).array()
-    inside = np.isfinite(hr)
+    good = np.isfinite(hr)
     if bad.any():
-        inside &= _looked_up(bad, part.grid, slab, pair.lr_from_hr) < 1e-3
-    return np.nan_to_num(hr), inside
+        good &= _looked_up(bad, part.grid, slab, pair.lr_from_hr) < 1e-3
+    return np.nan_to_num(hr), good
+
+
+def _same_voxels(grid: Grid, slab: Grid, warp: Warp) -> list[int] | None:
+    """Where a slab begins on a grid whose voxels coincide with its own, else None."""
+    if warp.knots is not None or not np.array_equal(warp.matrix, np.eye(3)):
+        return None
+    moved = replace(grid, origin_nm=tuple((np.asarray(grid.origin_nm) + warp.offset_nm).tolist()))
+    start = np.round(moved.to_index(slab.origin_nm)).astype(int).tolist()
+    stop = [a + n for a, n in zip(start, slab.shape, strict=True)]
+    return start if moved.crop(start, stop).same_as(slab) else None
+
+
+def _overlap(grid: Grid, slab: Grid, corner: Sequence[int]) -> Region | None:
+    start = [max(0, c) for c in corner]
+    stop = [min(n, c + m) for n, c, m in zip(grid.shape, corner, slab.shape, strict=True)]
+    if any(b <= a for a, b in zip(start, stop, strict=True)):
+        return None
+    return Region(grid, tuple(start), tuple(stop))
 
 
 def _needed(grid: Grid, slab: Grid, warp: Warp) -> Region | None:
     """The part of the fine volume that a slab of the out grid is interpolated from; None where there is none."""
-    if _is_identity(warp):
-        start = np.round(grid.to_index(slab.origin_nm)).astype(int)
-        stop = start + np.array(slab.shape)
-        same = (start >= 0).all() and (stop <= np.array(grid.shape)).all()
-        if same and grid.crop(start.tolist(), stop.tolist()).same_as(slab):
-            return Region(grid, tuple(start.tolist()), tuple(stop.tolist()))
-    corners = [np.linspace(-0.5, n - 0.5, 9) for n in slab.shape]
-    index = np.stack(np.meshgrid(*corners, indexing="ij"), -1).reshape(-1, 3)
-    there = grid.to_index(warp.inverse_at(slab.to_nm(index)))
+    there = grid.to_index(warp.inverse_at(slab.to_nm(_lattice(slab.shape))))
     widths = np.maximum(1.0, np.asarray(slab.pixel_size_nm) / np.asarray(grid.pixel_size_nm))
     first = np.maximum(np.floor(there.min(axis=0) - _REACH * widths), 0).astype(int)
     last = np.minimum(np.ceil(there.max(axis=0) + _REACH * widths) + 1, grid.shape).astype(int)
@@ -293,8 +305,10 @@ def _smooth(data: NDArray[np.float32], mask: Bool) -> NDArray[np.float32]:
     return total / np.maximum(weight, 1e-6)
 
 
-def _is_identity(warp: Warp) -> bool:
-    return warp.knots is None and np.array_equal(warp.matrix, np.eye(3)) and not np.any(warp.offset_nm)
+def _lattice(shape: Sequence[int]) -> NDArray[np.float64]:
+    """9 x 9 x 9 points over a volume from edge to edge, in voxels, (729, 3)."""
+    axes = [np.linspace(-0.5, n - 0.5, 9) for n in shape]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
 def _placed(box: Box3, corner: Sequence[int]) -> Box3:

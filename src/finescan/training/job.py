@@ -48,6 +48,7 @@ class Job(Protocol):
     baseline: str  # the contestant that gains are measured from
     batch: int  # patches per step
     looks: int  # at the stop role, per member
+    tries_bfloat16: bool  # on processors too, where timing says that it is faster
 
     @property
     def config(self) -> Any:

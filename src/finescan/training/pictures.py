@@ -37,6 +37,7 @@ class PictureJob:
 
     baseline = "bicubic"
     looks = 12
+    tries_bfloat16 = False
 
     def __init__(
         self, patches: PatchSet, config: TrainConfig, device: torch.device, arguments: dict[str, Any] | None = None

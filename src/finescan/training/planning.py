@@ -52,20 +52,25 @@ def make_plan(job: Job, clock: Clock) -> Plan:
     With ``max_steps`` nothing is timed: the same seed then gives the same weights on the same machine.
     """
     config: Settings = job.config
-    bfloat16 = _bfloat16(config, job.device)
-    candidates = _thread_counts(config, job.device)
-    threads, seconds = candidates[0], float("nan")
+    formats = _formats(config, job.device, job.tries_bfloat16)
+    candidates = [(threads, short) for threads in _thread_counts(config, job.device) for short in formats]
+    (threads, bfloat16), seconds = candidates[0], float("nan")
     if config.timed:
-        threads, seconds = _fastest(candidates, job, bfloat16, clock)
+        (threads, bfloat16), seconds = _fastest(candidates, job, clock)
     steps, members = job.divide(seconds)
     return Plan(steps, members, threads, bfloat16, seconds)
 
 
-def _bfloat16(config: Settings, device: torch.device) -> bool:
-    """On graphics cards that have it; processors train in float32, where few are faster in bfloat16."""
+def _formats(config: Settings, device: torch.device, tries: bool) -> list[bool]:
+    """Whether to compute in bfloat16: always on graphics cards that have it, on processors where timing says so.
+
+    Few processors are faster in it, and those are twice as fast. Where the number of steps is given, nothing is timed.
+    """
     if config.precision != "auto":
-        return config.precision == "bfloat16"
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return [config.precision == "bfloat16"]
+    if device.type == "cuda":
+        return [torch.cuda.is_bf16_supported()]
+    return [False, True] if tries and config.timed else [False]
 
 
 def _thread_counts(config: Settings, device: torch.device) -> list[int]:
@@ -75,13 +80,14 @@ def _thread_counts(config: Settings, device: torch.device) -> list[int]:
     return sorted({min(os.cpu_count() or 1, 8), 1}, reverse=True)
 
 
-def _fastest(candidates: list[int], job: Job, bfloat16: bool, clock: Clock) -> tuple[int, float]:
-    timed: list[tuple[int, float]] = []
+def _fastest(candidates: list[tuple[int, bool]], job: Job, clock: Clock) -> tuple[tuple[int, bool], float]:
+    """The fastest (threads, bfloat16) and its time per step; the first one unless another is clearly faster."""
+    timed: list[tuple[tuple[int, bool], float]] = []
     before = torch.get_num_threads()
-    for threads in candidates:
+    for threads, bfloat16 in candidates:
         if threads:
             torch.set_num_threads(threads)
-        timed.append((threads, _seconds_per_step(job, bfloat16, clock)))
+        timed.append(((threads, bfloat16), _seconds_per_step(job, bfloat16, clock)))
     torch.set_num_threads(before)
     quickest = min(timed, key=lambda entry: entry[1])
     return quickest if quickest[1] * _GAIN < timed[0][1] else timed[0]

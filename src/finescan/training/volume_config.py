@@ -60,7 +60,7 @@ RECIPES: dict[str, dict[str, VolumeRecipe]] = {
 }
 
 #: what a network is built with on "quick", where the configuration does not say
-QUICK_ARGUMENTS: dict[str, dict[str, int]] = {"deepnet": {"width": 16, "levels": 3}}
+QUICK_ARGUMENTS: dict[str, dict[str, int]] = {"deepnet": {"width": 16, "levels": 3}, "volume": {"width": 16}}
 
 
 class VolumeTrainConfig(BaseModel):
@@ -79,7 +79,8 @@ class VolumeTrainConfig(BaseModel):
     batch, slices, side, crop, learning_rate, weight_decay, loss, looks : None = the recipe's.
     augment : "all" (flips of all axes, turns in the plane), "flips", or "none".
     checkpoint_seconds : time between checkpoints.
-    precision : "float32", "bfloat16", or "auto" (bfloat16 on graphics cards that have it); sums are always float32.
+    precision : "float32", "bfloat16", or "auto" (bfloat16 on graphics cards that have it, and, with a time budget, on
+        processors that are faster in it); sums are always float32.
     threads : CPU threads; 0 = by timing (or, with ``max_steps``, all up to 8).
     device : "auto" (a CUDA device if there is one), "cpu", "cuda", …
     """

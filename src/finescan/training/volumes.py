@@ -120,6 +120,7 @@ class VolumeJob:
     """See :class:`finescan.training.job.Job`."""
 
     baseline = "interpolated"
+    tries_bfloat16 = True
 
     def __init__(
         self, patches: VolumePatchSet, config: VolumeTrainConfig, device: torch.device, initial: Model | None = None

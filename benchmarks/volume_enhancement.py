@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from finescan.enhancement import VolumeEnhanceConfig, enhance_volume  # noqa: E402
-from finescan.enhancement.volume_layout import VolumeLayout, blocks, choose_layout  # noqa: E402
+from finescan.enhancement.volume_layout import VolumeLayout, blocks, choose_layout, grown  # noqa: E402
 from finescan.models import Model  # noqa: E402
 from finescan.patches import volume_input  # noqa: E402
 from finescan.values import Grid, Image, Region  # noqa: E402
@@ -83,8 +83,7 @@ def _forward(model: Model, lr: Image, layout: VolumeLayout, halo: tuple[int, ...
     """The network on every block of the volume; the answer is thrown away."""
     everything = Region(lr.grid, (0, 0, 0), lr.grid.shape)
     for tile in blocks(lr.grid.shape, model.multiple, layout.core, everything).values():
-        low = [a - h for (a, _), h in zip(tile.read, halo, strict=True)]
-        high = [b + h for (_, b), h in zip(tile.read, halo, strict=True)]
+        low, high = zip(*grown(tile.read, halo, lr.grid.shape, model.multiple), strict=True)
         model.predict(volume_input(lr, lr.grid, low, high))
 
 

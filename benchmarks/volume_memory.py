@@ -38,10 +38,13 @@ class Procedural:
             np.array([s]) if isinstance(s, int) else np.arange(*s.indices(n))
             for s, n in zip(slices, self.shape, strict=True)
         ]
-        z, y, x = np.ix_(*(r.astype(np.int64) for r in ranges))
-        wave = sum(np.cos(a.astype(np.float32) / 7) for a in (z, y, x))
-        noise = ((z * 73856093 ^ y * 19349663 ^ x * 83492791) & 1023).astype(np.float32)
-        grey = (20000 + 6000 * wave + 4 * noise).astype(np.uint16)
+        grey = np.empty([len(r) for r in ranges], np.uint16)
+        z, y, x = ranges[0], ranges[1][:, None], ranges[2][None, :]
+        plane = np.cos(y.astype(np.float32) / 7) + np.cos(x.astype(np.float32) / 7)
+        mixed = (y * 19349663 ^ x * 83492791) & 1023
+        for k, at in enumerate(z):  # slice by slice: the generator must not need memory of its own
+            noise = (mixed ^ (int(at) * 73856093 & 1023)).astype(np.float32)
+            grey[k] = 20000 + 6000 * (plane + np.float32(np.cos(at / 7))) + 4 * noise
         return grey[tuple(0 if isinstance(s, int) else slice(None) for s in slices)]
 
 

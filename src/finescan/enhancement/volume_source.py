@@ -21,7 +21,7 @@ from finescan.values import Circle, Grid, Image, Region, Tile, flag_bits
 
 _SURVEYED = 33  # slices from which saturation is told
 _KEYS_REACH = 3  # coarse voxels beyond a box that its interpolation may touch
-_BAND = 16  # slices hashed at a time
+_BAND_BYTES = 1 << 25  # hashed at a time
 
 Floats = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -63,8 +63,9 @@ def survey_volume(lr: Image, saturation: Levels | None, region: Region | None) -
         return Survey("", saturation)
     digest = hashlib.blake2b(str((lr.grid.to_dict(), lr.dtype.str, region.to_dict())).encode(), digest_size=16)
     (a, b), plane = (region.start[0], region.stop[0]), region.slices[1:]
-    for first in range(a, b, _BAND):
-        digest.update(np.ascontiguousarray(lr.data[(slice(first, min(first + _BAND, b)), *plane)]).data)
+    step = max(1, _BAND_BYTES // (region.shape[1] * region.shape[2] * lr.dtype.itemsize))
+    for first in range(a, b, step):
+        digest.update(np.ascontiguousarray(lr.data[(slice(first, min(first + step, b)), *plane)]).data)
         forget(lr.data)
     return Survey(digest.hexdigest(), saturation)
 

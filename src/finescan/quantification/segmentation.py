@@ -66,8 +66,8 @@ def segment(
     field = field_of_view(image.grid, circle)
     inside = bulk_mask(image, data, field, bulk, config)
     threshold = choose_threshold(image, data, inside, config)
-    pores, missing = binarise(data, field, inside, threshold.value, config.pores)
-    pores = tidy(pores, field, config)
+    pores, missing = binarise(data, inside, threshold.value, config.pores)
+    pores = tidy(pores, inside, config)
     labels, n, open_voxels = separated(pores, image.grid, config, None if bulk is None else inside)
     del pores
     sizes = label_sizes(labels, n)
@@ -128,15 +128,15 @@ def choose_threshold(image: Image, data: Any, mask: NDArray[np.bool_], config: Q
 
 
 def binarise(
-    data: Any, field: NDArray[np.bool_], inside: NDArray[np.bool_], threshold: float, pores: str
+    data: Any, inside: NDArray[np.bool_], threshold: float, pores: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Pore voxels of the field of view, (z, y, x), and per slice the number of voxels of the bulk without a number."""
+    """Pore voxels of the bulk, (z, y, x), and per slice the number of voxels of the bulk without a number."""
     out, missing = np.empty(data.shape, bool), np.zeros(data.shape[0], np.int64)
     for z in range(data.shape[0]):
-        plane = np.asarray(data[z])
-        out[z] = is_pore(plane, threshold, pores) & field
+        plane, here = np.asarray(data[z]), inside if inside.ndim == 2 else inside[z]
+        out[z] = is_pore(plane, threshold, pores) & here
         if plane.dtype.kind == "f":
-            missing[z] = np.count_nonzero(~np.isfinite(plane) & (inside if inside.ndim == 2 else inside[z]))
+            missing[z] = np.count_nonzero(~np.isfinite(plane) & here)
     return out, missing
 
 
@@ -145,8 +145,11 @@ def is_pore(plane: NDArray, threshold: float, pores: str) -> NDArray[np.bool_]:
     return np.asarray(plane <= threshold if pores == "dark" else plane > threshold)
 
 
-def tidy(pores: NDArray[np.bool_], field: NDArray[np.bool_], config: QuantifyConfig) -> NDArray[np.bool_]:
-    """Closing with the 6-neighbour element (the faces are continued outwards), then holes filled if asked for."""
+def tidy(pores: NDArray[np.bool_], inside: NDArray[np.bool_], config: QuantifyConfig) -> NDArray[np.bool_]:
+    """Closing with the 6-neighbour element (the faces are continued outwards), then holes filled if asked for.
+
+    The air around the bulk takes no part, so the closing opens no thin wall between a pore and the air.
+    """
     element = ndimage.generate_binary_structure(3, 1)
     if pores.shape[0] == 1:
         element[[0, 2]] = False
@@ -159,7 +162,7 @@ def tidy(pores: NDArray[np.bool_], field: NDArray[np.bool_], config: QuantifyCon
         pores = np.ascontiguousarray(wide[tuple(slice(r, r + n) for r, n in zip(reach, pores.shape, strict=True))])
     if config.fill:
         pores = _filled(pores, element)
-    pores &= field
+    pores &= inside
     return pores
 
 
@@ -196,11 +199,11 @@ def separated(
     spacing = np.asarray(edges) / np.prod(grid.pixel_size_nm) ** (1 / grid.ndim)
     depth = np.inf if config.depth is None else config.depth
     outside = None if bulk is None else ~bulk
+    dark = int(np.count_nonzero(pores))
     if outside is not None:
         pores |= outside
-    before = int(np.count_nonzero(pores)) - (0 if outside is None else mask_size(outside, pores.shape[0]))
     labels, n = separate(distance_to_wall(pores, spacing), spacing, depth, outside)
-    return labels, n, before - int(np.count_nonzero(labels))
+    return labels, n, dark - int(np.count_nonzero(labels))
 
 
 def mask_size(mask: NDArray[np.bool_], depth: int) -> int:

@@ -120,9 +120,9 @@ def _one(
     box = _Slices(image.data, low, high)
     here = inside if inside.ndim == 2 else inside[low:high]
     core = slice(own[0] - low, own[1] - low)
-    pores, missing = binarise(box, field, here, threshold, config.pores)
-    pores = tidy(pores, field, config)
-    dark = int(np.count_nonzero(pores[core] & (here if here.ndim == 2 else here[core])))
+    pores, missing = binarise(box, here, threshold, config.pores)
+    pores = tidy(pores, here, config)
+    dark = int(np.count_nonzero(pores[core]))
     labels, n, _ = separated(pores, image.grid, config, here if air else None)
     shapes = measure(labels, n, image.grid.pixel_size_nm)
     small = shapes.voxels < config.min_voxels

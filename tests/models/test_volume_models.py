@@ -74,6 +74,16 @@ def test_the_halo_is_no_wider_than_needed(name: str, axis: int) -> None:
     assert np.abs(part - whole)[tuple(inner)].max() > 1e-4 * np.ptp(whole)
 
 
+@pytest.mark.parametrize(("levels", "halo"), [(0, 8), (1, 16), (2, 32)])
+def test_the_halo_follows_the_depth_of_the_network(levels: int, halo: int) -> None:
+    model = _fresh("volume", levels=levels)
+    assert model.halo == model.halo_z == halo
+    whole, part, _ = _block_and_part(model)
+    inner, rim = (slice(halo, -halo),) * 3, (slice(halo - 1, halo), *(slice(halo, -halo),) * 2)
+    np.testing.assert_allclose(part[inner], whole[inner], atol=2e-5 * np.ptp(whole))
+    assert np.abs(part - whole)[rim].max() > 1e-4 * np.ptp(whole)
+
+
 def test_interpolated_is_the_grey_map_and_nothing_else() -> None:
     block = _volume(3, 5, 7)
     np.testing.assert_allclose(_fresh("interpolated").predict(block), -1.5 * block + 200, rtol=1e-5)

@@ -10,6 +10,8 @@ of networks built with ``position=1``: the blur of a recorded volume may change 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,18 +20,19 @@ STACK = 5  # slices in and out of DeepNet
 _TAIL_START = 0.1
 
 
-def aligned_halo(levels: int, *, down: int, bottom: int, up: int, after: int = 0) -> int:
+def aligned_halo(down: Sequence[int], *, bottom: int, up: int, after: int) -> int:
     """Cells at the rim of an aligned block that depend on what lies beyond it, in a U-Net of radius-1 convolutions.
+
+    A block is aligned if it starts at, and is as long as, whole multiples of ``2**len(down)`` cells.
 
     Parameters
     ----------
-    levels : how often the grid is halved. A block is aligned if it starts, and has a length of, whole 2**levels cells.
-    down, bottom, up, after : convolutions per level on the way down, at the bottom, per level on the way up, at the
-        end.
+    down : convolutions per level before the grid is halved, finest first.
+    bottom, up, after : convolutions at the bottom, per level on the way up, at the end.
     """
     reach, skips = 0, []
-    for _ in range(levels):
-        reach += down
+    for convolutions in down:
+        reach += convolutions
         skips.append(reach)
         reach = -(-reach // 2)
     reach += bottom
@@ -113,7 +116,7 @@ class DeepNet(nn.Module):
 
 def deepnet_halo(levels: int) -> int:
     """Voxels in the plane, see :func:`aligned_halo`."""
-    return aligned_halo(levels, down=2, bottom=2, up=2, after=3)
+    return aligned_halo([2] * levels, bottom=2, up=2, after=3)
 
 
 class VolumeNet(nn.Module):
@@ -169,16 +172,10 @@ class VolumeNet(nn.Module):
 
 def volume_halo(levels: int, blocks: int) -> int:
     """Voxels in every direction, see :func:`aligned_halo`."""
-    # the head counts like one more convolution on the way down of the first level, the tail is behind everything
-    reach, skips = 1, []
-    for _ in range(levels):
-        reach += 1
-        skips.append(reach)
-        reach = -(-reach // 2)
-    reach += 2 * blocks
-    for skip in reversed(skips):
-        reach = max(2 * reach, skip) + 1
-    return 2 * (reach + 1)
+    down = [1] * levels
+    if levels:
+        down[0] += 1  # the head
+    return 2 * aligned_halo(down, bottom=2 * blocks + (not levels), up=1, after=1)
 
 
 class Residual3d(nn.Module):

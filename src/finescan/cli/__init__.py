@@ -293,10 +293,10 @@ def report(
 
 @app.command()
 def simulate(
-    recipe: Annotated[str, typer.Argument(help="A name from the RECIPES table, for instance polycrystal.")],
+    recipe: Annotated[str, typer.Argument(help="A picture (polycrystal, porous, …) or a volume (foam, …).")],
     output: Out,
-    size: Annotated[int, typer.Option(help="Pixels of the coarse map along each side.")] = 384,
-    ratio: Annotated[float, typer.Option(help="Coarse over fine pixel size.")] = 4.0,
+    size: Annotated[int | None, typer.Option(help="Pixels of the coarse scan along each edge.")] = None,
+    ratio: Annotated[float | None, typer.Option(help="Coarse over fine pixel size.")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,

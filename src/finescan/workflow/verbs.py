@@ -229,12 +229,33 @@ def enhance_file(
 
 
 def simulate_files(
-    recipe: str, output: str | Path, *, size: int = 384, ratio: float = 4.0, seed: int = 0, overwrite: bool = False
+    recipe: str,
+    output: str | Path,
+    *,
+    size: int | None = None,
+    ratio: float | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
 ) -> Outcome:
-    """Write ``coarse.tif``, ``fine*.tif``, ``truth.tif`` and ``truth.json`` (the true warps) of a simulated job."""
-    from finescan.simulation import simulate
+    """Write ``coarse.tif``, ``fine*.tif``, ``truth.tif`` and ``truth.json`` (the true warps) of a simulated job.
+
+    Parameters
+    ----------
+    recipe : picture from the RECIPES table, or volume from the SAMPLES table.
+    size : pixels (384) or voxels (64) of the coarse scan along every edge.
+    ratio : coarse over fine pixel size; 4 for pictures, 3 for volumes.
+    """
+    from finescan.simulation import RECIPES, simulate
+    from finescan.simulation.bodies import SAMPLES
 
     output = Path(output)
+    if recipe in SAMPLES:
+        from finescan.workflow.volume_verbs import simulate_volume_files
+
+        return simulate_volume_files(recipe, output, size or 64, ratio or 3.0, seed, overwrite)
+    if recipe not in RECIPES:
+        raise InputError(f"A recipe is one of {', '.join([*RECIPES, *SAMPLES])}, but {recipe!r} came.")
+    size, ratio = size or 384, ratio or 4.0
     job = simulate(recipe, size=size, ratio=ratio, fine=int(size * ratio * 0.45), seed=seed)
     make_folder(output)
     names = ["coarse.tif", *(f"{hr.name.replace(' ', '-')}.tif" for hr in job.hr), "truth.tif"]

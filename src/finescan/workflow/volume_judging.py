@@ -19,12 +19,14 @@ from finescan.reporting import PoreNumbers
 from finescan.trust import Consistency, TrustReport
 from finescan.trust.volume_judgement import judge_volume
 from finescan.values import Circle, Image, Region, TrustMap, flag_bits
+from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
+from finescan.workflow.volume_verbs import sizes_text
 
 CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels before the field of view is not round
 SLICES_LOOKED_AT = 5
 LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
-PORES_FILE = "pores.csv"
+PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
 FEW_BLOCKS, SMALLEST_BLOCK = 12, 20  # held-out boxes are halved while they are fewer; voxels along an edge
 
 
@@ -169,7 +171,8 @@ def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model
     if enhanced.grid.size <= LARGEST_COUNTED:
         whole = quantify(enhanced, config=config, circle=patches.circle, keep_labels=False)
         write_csv(job.folder.path / PORES_FILE, whole, overwrite=True)
-        facts, files = {**facts, "whole": whole.summary()}, (PORES_FILE,)
+        write_whole(job.folder.path / SIZES_FILE, sizes_text(whole))
+        facts, files = {**facts, "whole": whole.summary()}, (PORES_FILE, SIZES_FILE)
         job.notes += [f"Pores: {n}" for n in whole.notes if f"Pores: {n}" not in job.notes]
     else:
         job.notes.append("The volume is too large to count its pores at once; they were counted inside the fine scan.")

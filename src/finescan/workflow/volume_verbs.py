@@ -13,10 +13,11 @@ from finescan import io, resampling
 from finescan.enhancement import Enhanced
 from finescan.errors import InputError, ModelError
 from finescan.models import Model
+from finescan.quantification import Measurements
 from finescan.registration import register, require_found
 from finescan.trust import blur_fit, grey_statistics, volume_scores
 from finescan.values import Circle, Image, Pair, Region
-from finescan.workflow.folder import require_empty, write_json
+from finescan.workflow.folder import require_empty, write_json, write_whole
 from finescan.workflow.reading import Outcome, Reading
 
 Progress = Callable[[float, float, str], None]
@@ -147,6 +148,25 @@ def _interpolated(coarse: Image, reference: Image) -> Image:
     return reference.with_data((gain * values + offset).astype(np.float32))
 
 
+def simulate_volume_files(sample: str, output: Path, size: int, ratio: float, seed: int, overwrite: bool) -> Outcome:
+    """Write ``coarse.tif``, ``fine.tif``, ``truth.tif`` and ``truth.json`` (the true warp) of a simulated pair."""
+    from finescan.simulation.volumes import simulate_volume_pair
+    from finescan.workflow.folder import make_folder
+
+    pair = simulate_volume_pair(
+        size, ratio=ratio, fine=round(0.6 * size * ratio), sample=sample, with_truth=True, seed=seed
+    )
+    make_folder(output)
+    images = {"coarse.tif": pair.lr, "fine.tif": pair.hr, "truth.tif": pair.truth}
+    for name, image in images.items():
+        if image is not None:
+            io.write(output / name, image, overwrite=overwrite)
+    truth = {"sample": sample, "seed": seed, "lr_from_hr": [pair.lr_from_hr.to_dict()]}
+    write_json(output / "truth.json", truth)
+    files = [str(output / n) for n in (*images, "truth.json")]
+    return Outcome({"files": files, "sample": sample, "seed": seed}, "\n".join(files))
+
+
 def quantify_file(
     path: str | Path,
     output: str | Path,
@@ -164,7 +184,8 @@ def quantify_file(
     Parameters
     ----------
     path : picture or volume.
-    output : folder for ``pores.csv`` (one row per pore) and ``pores.json`` (counts, porosity, distributions).
+    output : folder for ``pores.csv`` (one row per pore), ``sizes.csv`` (distribution of diameters) and ``pores.json``
+        (counts, porosity, means).
     reference : another file on the same grid; every pore is matched with its pores.
     objects : "dark" or "bright".
     threshold : grey level; None = automatic.
@@ -195,5 +216,14 @@ def quantify_file(
         lines += [f"{other.name}: {theirs}", str(matching)]
     make_folder(output)
     write_csv(output / "pores.csv", pores, overwrite=overwrite)
+    write_whole(output / "sizes.csv", sizes_text(pores))
     write_json(output / "pores.json", facts)
-    return Outcome(facts, "\n".join([*lines, f"{output}: pores.csv, pores.json"]))
+    return Outcome(facts, "\n".join([*lines, f"{output}: pores.csv, sizes.csv, pores.json"]))
+
+
+def sizes_text(pores: Measurements) -> str:
+    """The distribution of diameters as CSV."""
+    sizes = pores.sizes
+    rows = zip(sizes.edges[:-1].tolist(), sizes.edges[1:].tolist(), sizes.counts.tolist(), strict=True)
+    lines = ["from_nm,to_nm,pores", *(f"{a:.9g},{b:.9g},{n}" for a, b, n in rows)]
+    return "\n".join(lines) + "\n"

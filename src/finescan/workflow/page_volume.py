@@ -15,7 +15,7 @@ from finescan.trust import VOLUME_METRICS, TrustReport
 from finescan.values import Grid, Image, Pair, Region, TrustMap
 from finescan.workflow.page import learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
-from finescan.workflow.volume_judging import Measured, fine_box, piece_with
+from finescan.workflow.volume_judging import Measured, fine_box, held_out
 
 MOST_SHOWN = 192  # voxels along an edge of a close look
 HISTOGRAM_VOXELS = 4e6
@@ -77,7 +77,7 @@ def _headline_facts(done: FinishedVolume) -> tuple[tuple[str, str], ...]:
 
 def _overview(done: FinishedVolume) -> rp.VolumeScene:
     boxes = [rp.VolumeBox.of(p.name, fine_box(done.patches, p)) for p in done.patches.pieces]
-    for k, region in enumerate(done.patches.regions("test")):
+    for k, (region, _) in enumerate(held_out(done.patches)):
         boxes.append(rp.VolumeBox.of(f"test {k + 1}", region, "held-out"))
     layers = [_coarse(done), rp.VolumeLayer("enhanced", done.enhanced)]
     return rp.VolumeScene(
@@ -103,10 +103,7 @@ def _coarse(done: FinishedVolume) -> rp.VolumeLayer:
 def _close_looks(done: FinishedVolume) -> list[rp.VolumeScene]:
     """The first held-out places at full resolution, with the fine scan beside."""
     scenes = []
-    for k, region in enumerate(done.patches.regions("test")[:2]):
-        piece = piece_with(done.patches, region)
-        if piece is None:
-            continue
+    for k, (region, piece) in enumerate(held_out(done.patches)[:2]):
         grid = _around(done.patches.out_grid, region)
         layers = (
             _coarse(done),

@@ -28,6 +28,7 @@ SLICES_LOOKED_AT = 5
 LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
 FEW_BLOCKS, SMALLEST_BLOCK = 12, 20  # held-out boxes are halved while they are fewer; voxels along an edge
+THINNEST = 11  # voxels that a judged box has along every edge: the window of structural similarity
 
 
 def corners_are_empty(lr: Image, circle: Circle) -> bool:
@@ -44,13 +45,40 @@ def corners_are_empty(lr: Image, circle: Circle) -> bool:
     return bool(counts.max() >= (1 - CORNER_SHARE) * known.size and levels.size < 0.01 * known.size)
 
 
-def piece_with(patches: VolumePatchSet, region: Region) -> VolumePiece | None:
-    """The fine scan that holds all of a box of the out grid."""
-    for p in patches.pieces:
-        inside = (s <= a and b <= s + n for s, n, a, b in zip(p.start, p.shape, region.start, region.stop, strict=True))
-        if all(inside):
-            return p
-    return None
+def held_out(patches: VolumePatchSet) -> list[tuple[Region, VolumePiece]]:
+    """The test boxes, without the borders where nothing counts, and the fine scan each is judged on."""
+    found = []
+    for region in patches.regions("test"):
+        known = [(_counted_box(patches, p, region), p) for p in patches.pieces]
+        inside = [(box, voxels, p) for (box, voxels), p in known if box is not None]
+        if inside:
+            box, _, piece = max(inside, key=lambda row: row[1])
+            found.append((box, piece))
+    return found
+
+
+def _counted_box(patches: VolumePatchSet, piece: VolumePiece, region: Region) -> tuple[Region | None, int]:
+    """The smallest box around the test voxels of a fine scan in a region, and their number."""
+    start = [max(0, a - s) for a, s in zip(region.start, piece.start, strict=True)]
+    stop = [min(n, b - s) for b, s, n in zip(region.stop, piece.start, piece.shape, strict=True)]
+    if any(b <= a for a, b in zip(start, stop, strict=True)):
+        return None, 0
+    mask = patches.counted(piece, "test", tuple(slice(a, b) for a, b in zip(start, stop, strict=True)))
+    if not mask.any():
+        return None, 0
+    first, last = ([v + a for v, a in zip(ends, start, strict=True)] for ends in _bounds(mask))
+    for axis, n in enumerate(piece.shape):  # a thin box is judged with some uncounted voxels around it
+        missing = max(0, min(n, THINNEST) - (last[axis] - first[axis]))
+        first[axis] = max(0, min(first[axis] - missing // 2, n - THINNEST))
+        last[axis] = max(last[axis], min(n, first[axis] + THINNEST))
+    low, high = ([v + s for v, s in zip(ends, piece.start, strict=True)] for ends in (first, last))
+    return Region(patches.out_grid, tuple(low), tuple(high)), int(np.count_nonzero(mask))
+
+
+def _bounds(mask: NDArray[np.bool_]) -> tuple[list[int], list[int]]:
+    """First voxel of the smallest box around what is set, and the first one behind it."""
+    known = [np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != k))) for k in range(mask.ndim)]
+    return [int(k[0]) for k in known], [int(k[-1]) + 1 for k in known]
 
 
 def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhanced: Image, method: str) -> TrustReport:
@@ -58,13 +86,12 @@ def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhan
 
     Where only a region was enhanced, the model that made it stands in on the test boxes outside.
     """
-    tiles = _blocks([r for r in patches.regions("test") if piece_with(patches, r) is not None])
-    if not tiles:
+    places = _blocks(held_out(patches))
+    if not places:
         raise InputError("No held-out box is left to judge on. Record a larger fine scan.")
+    tiles = [tile for tile, _ in places]
     reference, masks = [], []
-    for tile in tiles:
-        piece = piece_with(patches, tile)
-        assert piece is not None
+    for tile, piece in places:
         box = tuple(slice(a - s, b - s) for a, b, s in zip(tile.start, tile.stop, piece.start, strict=True))
         reference.append(piece.hr[box])
         masks.append(patches.counted(piece, "test", box))
@@ -86,11 +113,11 @@ def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhan
     )
 
 
-def _blocks(regions: Sequence[Region]) -> list[Region]:
+def _blocks(places: Sequence[tuple[Region, VolumePiece]]) -> list[tuple[Region, VolumePiece]]:
     """Held-out boxes halved along their longest edges until there are enough of them for standard errors."""
-    out = list(regions)
-    while 0 < len(out) < FEW_BLOCKS and all(max(r.shape) >= 2 * SMALLEST_BLOCK for r in out):
-        out = [half for r in out for half in _halves(r)]
+    out = list(places)
+    while 0 < len(out) < FEW_BLOCKS and all(max(r.shape) >= 2 * SMALLEST_BLOCK for r, _ in out):
+        out = [(half, piece) for r, piece in out for half in _halves(r)]
     return out
 
 
@@ -182,10 +209,8 @@ def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model
 
 def fine_box(patches: VolumePatchSet, piece: VolumePiece) -> Region:
     """The box of the out grid that a fine scan covers, without the coarse context around it."""
-    known = [np.flatnonzero(piece.weight.any(axis=tuple(a for a in range(3) if a != k))) for k in range(3)]
-    start = tuple(s + int(k[0]) for s, k in zip(piece.start, known, strict=True))
-    stop = tuple(s + int(k[-1]) + 1 for s, k in zip(piece.start, known, strict=True))
-    return Region(patches.out_grid, start, stop)
+    start, stop = ([s + n for s, n in zip(piece.start, ends, strict=True)] for ends in _bounds(piece.weight))
+    return Region(patches.out_grid, tuple(start), tuple(stop))
 
 
 def _inside(

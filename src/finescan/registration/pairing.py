@@ -63,7 +63,7 @@ def register(
 
     Parameters
     ----------
-    lr, hr : coarse map and fine scan, as recorded.
+    lr, hr : coarse map and fine scan, as recorded: two pictures, or two volumes (which may be stored on disk).
     prior : what is known beforehand; default: what the headers say (stage position, tilt).
     landmarks : ``((y, x) in fine pixels, (y, x) in coarse pixels)`` per hand-picked point, at least two; replaces
         the search.

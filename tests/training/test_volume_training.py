@@ -178,6 +178,13 @@ def test_the_published_recipe_is_the_papers() -> None:
     assert VolumeTrainConfig(recipe="published", batch=1).resolved().batch == 1
 
 
+def test_the_recipe_follows_the_device_unless_it_is_named() -> None:
+    here, card = VolumeTrainConfig(device="cpu"), VolumeTrainConfig(device="cuda")
+    assert (here.chosen_recipe, card.chosen_recipe) == ("quick", "large")
+    assert here.network_arguments()["width"] == 16 and "width" not in card.network_arguments()
+    assert VolumeTrainConfig(device="cuda", recipe="quick").resolved() == here.resolved() != card.resolved()
+
+
 def _ticking(step: float) -> Clock:
     now = [0.0]
 

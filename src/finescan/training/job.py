@@ -92,3 +92,10 @@ class Job(Protocol):
 
     def fingerprint(self) -> str:
         """Of data and settings: what a checkpoint must agree with."""
+
+
+def device_of(name: str) -> torch.device:
+    """The device to train on; "auto" is a CUDA device where there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

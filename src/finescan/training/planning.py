@@ -39,13 +39,6 @@ class Plan:
         return asdict(self)
 
 
-def device_of(name: str) -> torch.device:
-    """The device to train on; "auto" is a CUDA device where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def make_plan(job: Job, clock: Clock) -> Plan:
     """Time a few steps with every sensible number of threads and divide the budget.
 

@@ -15,10 +15,10 @@ from finescan.models import Model
 from finescan.patches import PatchSet
 from finescan.training.checkpoint import load_checkpoint, save_checkpoint
 from finescan.training.config import TrainConfig
-from finescan.training.job import Clock, Job
+from finescan.training.job import Clock, Job, device_of
 from finescan.training.loop import Member
 from finescan.training.pictures import PictureJob
-from finescan.training.planning import Plan, device_of, make_plan
+from finescan.training.planning import Plan, make_plan
 
 Progress = Callable[[float, float, str], None]
 

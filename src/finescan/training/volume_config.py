@@ -11,6 +11,7 @@ from finescan.errors import InputError
 from finescan.models import MODELS
 from finescan.patches.volume_sampling import VOLUME_SYMMETRIES
 from finescan.training.config import _one_of, _Seconds
+from finescan.training.job import device_of
 from finescan.training.losses import LOSSES
 
 _TRAINABLE = [name for name, row in MODELS.items() if row.trainable and row.axes == "ZYX"]
@@ -52,10 +53,17 @@ RECIPES: dict[str, dict[str, VolumeRecipe]] = {
         "deepnet": VolumeRecipe(4, 5, 512, 0, 2e-4, 0.0, False, "l1", 10_000, 20),
         "srcnn3d": VolumeRecipe(4, 64, 64, 6, 2e-4, 0.0, False, "l2", 10_000, 20),
     },
+    # processors: what counts is the number of steps
     "quick": {
         "": VolumeRecipe(2, 48, 48, 4, 2e-3, 1e-4, True, "l1", 300, 5),
         "deepnet": VolumeRecipe(4, 5, 96, 4, 2e-3, 1e-4, True, "l1", 300, 5),
         "srcnn3d": VolumeRecipe(2, 32, 32, 4, 2e-3, 0.0, True, "l2", 300, 5),
+    },
+    # graphics cards: patches large enough to fill them
+    "large": {
+        "": VolumeRecipe(8, 96, 96, 8, 1e-3, 1e-4, True, "l1", 5_000, 20),
+        "deepnet": VolumeRecipe(8, 5, 256, 8, 1e-3, 1e-4, True, "l1", 5_000, 20),
+        "srcnn3d": VolumeRecipe(8, 48, 48, 6, 1e-3, 0.0, True, "l2", 5_000, 20),
     },
 }
 
@@ -71,7 +79,8 @@ class VolumeTrainConfig(BaseModel):
     architecture : a trainable row of the MODELS table with axes ZYX.
     arguments : of the architecture, where they differ from the recipe's or the row's.
     position : whether the distance from the rotation axis is an input.
-    recipe : "quick" (processors, minutes) or "published" (Adam 2e-4, 4 patches of 512 x 512 x 5, 10 000 steps).
+    recipe : "quick" (processors, minutes), "large" (graphics cards), "auto" (whichever fits the device), or
+        "published" (Adam 2e-4, 4 patches of 512 x 512 x 5, 10 000 steps).
     minutes : time budget, wall clock; None with the recipe "published" = its number of steps.
     max_steps : steps per member; None = from the time budget.
     seed : of everything random.
@@ -90,7 +99,7 @@ class VolumeTrainConfig(BaseModel):
     architecture: Annotated[str, _one_of(_TRAINABLE, "architecture")] = "volume"
     arguments: dict[str, int] = {}
     position: bool = False
-    recipe: Literal["quick", "published"] = "quick"
+    recipe: Literal["auto", "quick", "large", "published"] = "auto"
     minutes: Annotated[float, Field(gt=0, le=1e5)] | None = None
     max_steps: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
@@ -128,18 +137,25 @@ class VolumeTrainConfig(BaseModel):
     @property
     def timed(self) -> bool:
         """Whether the number of steps comes from a time budget."""
-        return self.max_steps is None and (self.minutes is not None or self.recipe == "quick")
+        return self.max_steps is None and (self.minutes is not None or self.recipe != "published")
+
+    @property
+    def chosen_recipe(self) -> str:
+        """The recipe, "auto" decided by the device."""
+        if self.recipe != "auto":
+            return self.recipe
+        return "quick" if device_of(self.device).type == "cpu" else "large"
 
     def network_arguments(self) -> dict[str, Any]:
         """What the network is built with, as far as it differs from the row's defaults."""
-        usual = QUICK_ARGUMENTS.get(self.architecture, {}) if self.recipe == "quick" else {}
+        usual = QUICK_ARGUMENTS.get(self.architecture, {}) if self.chosen_recipe == "quick" else {}
         known = MODELS[self.architecture].arguments
         position = {"position": int(self.position)} if "position" in known else {}
         return {**usual, **position, **self.arguments}
 
     def resolved(self) -> VolumeRecipe:
         """The recipe with what the configuration says on top."""
-        rows = RECIPES[self.recipe]
+        rows = RECIPES[self.chosen_recipe]
         names = ("batch", "slices", "side", "crop", "learning_rate", "weight_decay", "loss", "looks")
         given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
         return replace(rows.get(self.architecture, rows[""]), **given)

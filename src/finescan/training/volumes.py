@@ -20,10 +20,9 @@ from finescan.errors import InputError, ModelError
 from finescan.models import MODELS, Model, build, complete_arguments, memory_format
 from finescan.patches import VolumePatchSet, VolumeSampler
 from finescan.patches.volume_sampling import VolumeBatch
-from finescan.training.job import Clock, State
+from finescan.training.job import Clock, State, device_of
 from finescan.training.loop import rate
 from finescan.training.losses import LOSSES
-from finescan.training.planning import device_of
 from finescan.training.run import Progress, Training
 from finescan.training.volume_config import VolumeRecipe, VolumeTrainConfig
 from finescan.training.volume_judging import VolumeStopSet
@@ -200,7 +199,8 @@ class VolumeJob:
     def fingerprint(self) -> str:
         """Of settings, data and initial weights."""
         settings = json.dumps(self.config.model_dump(exclude={"checkpoint_seconds"}), sort_keys=True)
-        h = hashlib.sha256((settings + self._patches.fingerprint()).encode())
+        chosen = repr((self._recipe, sorted(self._arguments.items())))  # "auto" is another recipe on another device
+        h = hashlib.sha256((settings + chosen + self._patches.fingerprint()).encode())
         for key, value in sorted((self._initial or {}).items()):
             h.update(key.encode() + value.cpu().numpy().tobytes())
         return h.hexdigest()

@@ -19,6 +19,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from finescan.errors import ModelError, OutputError
+from finescan.models.foreign import load_foreign as load_foreign
 from finescan.models.model import Model
 from finescan.models.table import build
 from finescan.values import ModelCard

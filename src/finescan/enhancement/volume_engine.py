@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.enhancement.config import Enhanced
-from finescan.enhancement.device import on_device
+from finescan.enhancement.device import give_memory_back, on_device
 from finescan.enhancement.engine import in_format
 from finescan.enhancement.ledger import model_digest
 from finescan.enhancement.sink import Finished, FolderSink, MemorySink, Sink, disk_error, prepare
@@ -29,6 +29,7 @@ from finescan.models import Model, require_ratio
 from finescan.values import Grid, Image, Region, Tile, TrustMap, flag_bits
 
 Progress = Callable[[float, float, str], None]
+_TRIM_VOXELS = 1 << 21  # of a block; below it the time is worth more than the memory
 
 
 @dataclass(frozen=True)
@@ -292,7 +293,12 @@ def _answers(
         if window.doubt is not None and window.smooth is not None:
             # weight 0 leaves the network's very bits
             net = net + window.doubt * (np.float32(card.gain) * window.smooth + np.float32(card.offset) - net)
-        yield _Answer(replace(window, block=None, doubt=None, smooth=None), net, math.prod(predictor.tile))
+        large = net.size > _TRIM_VOXELS
+        window = replace(window, block=None, doubt=None, smooth=None)
+        yield _Answer(window, net, math.prod(predictor.tile))
+        if large:
+            del net
+            give_memory_back()
 
 
 def _finished(answer: _Answer, source: VolumeSource, job: _Job) -> Finished:

@@ -5,7 +5,7 @@ import pytest
 from skimage.measure import label, regionprops
 
 from finescan.errors import InputError, OutputError
-from finescan.quantification import Measurements, QuantifyConfig, quantify, segment, write_csv
+from finescan.quantification import Measurements, QuantifyConfig, match_spheres, quantify, segment, write_csv
 from finescan.values import Circle, Grid, Image
 
 PIXEL = 650.0
@@ -108,6 +108,31 @@ def test_the_air_around_the_sample_is_no_pore(pores):
         np.testing.assert_allclose(np.sort(found.diameter_nm), np.array([15, 17, 18]) * PIXEL, rtol=0.02)
     columns = bulk.mask(image.grid)
     assert quantify(image, bulk=np.broadcast_to(columns, image.grid.shape).copy()).porosity == by_circle.porosity
+
+
+def test_the_closing_opens_no_thin_wall_between_a_pore_and_the_air(pores):
+    image, _ = cylinder(pores, noise=0.0)
+    image.data[12:28, 28:42, 7:20] = 0  # a box whose outer wall is one voxel thick
+    image.data[12:28, 28:42, 6] = 1
+    image.data[:, :, :6] = 0
+    columns = np.hypot(*(np.mgrid[:71, :71] - 35)) <= 30
+    columns[:, :6] = False
+    found = quantify(image, bulk=columns)
+    assert found.table["voxels"].max() >= 16 * 14 * 13
+
+
+def test_a_simulated_foam_is_counted_to_the_last_pore():
+    from finescan.simulation import foam, spheres
+
+    grid = Grid.of((96, 96, 96), 1000.0)
+    truth = foam.grow_foam(grid, mode="gap filling", count=60, seed=3)
+    circle = Circle.inscribed(grid)
+    bulk = Circle(circle.centre_nm, truth.cylinder_radius_nm)
+    found = quantify(spheres.voxelise(truth, grid), circle=circle, bulk=bulk, config=PLAIN)
+    matching = match_spheres(found, truth.position_nm, truth.radius_nm)
+    assert (matching.recovery, matching.invented_share, matching.count_ratio) == (1, 0, 1)
+    assert found.porosity == pytest.approx(truth.porosity, rel=0.01)
+    assert np.nanmean(found.sphericity) == pytest.approx(1, abs=0.01)
 
 
 def test_nan_outside_the_circle_changes_nothing_and_inside_is_counted(foam):

@@ -1,8 +1,8 @@
 """Object analysis of volumes larger than memory: overlapping slabs, every object counted where its centre lies.
 
 A slab is read with a margin of slices on both sides, labelled by itself, and keeps the objects whose centre of mass
-lies in its own slices. Where one of those reaches the end of what was read, the margin doubles and the slab is done
-again, up to ``LONGEST`` times the slab; longer objects cannot be measured this way and are stated as cut. Threshold and
+lies in its own slices. Where one of those reaches the end of what was read, the margin doubles for good and the slab is
+done again, up to ``LONGEST`` times the slab; longer objects cannot be measured this way and are stated as cut. Threshold and
 bulk are those of the whole volume. Differences from the analysis in one piece are confined to basins whose neighbours
 lie beyond the margin, and to holes that ``fill`` closes. There is no label volume in the end, so nothing to match by
 overlap.
@@ -91,9 +91,9 @@ def segment_in_slabs(
     field = field_of_view(image.grid, circle)
     inside = bulk_mask(image, image.data, field, bulk, config)
     threshold = choose_threshold(image, image.data, inside, config)
-    parts = []
+    parts, margin = [], max(1, round(MARGIN * slab))
     for start in range(0, image.grid.shape[0], slab):
-        stop, margin = min(start + slab, image.grid.shape[0]), max(1, round(MARGIN * slab))
+        stop = min(start + slab, image.grid.shape[0])
         part, fits = _one(image, (start, stop), margin, field, inside, threshold.value, config, bulk is not None)
         while not fits and margin < LONGEST * slab:
             margin *= 2

@@ -53,7 +53,7 @@ def main() -> None:
         options.rounds,
     )
     _compare(
-        "non-local means (patch 3, distance 4)",
+        "non-local means (patches of 2³ voxels, distance 4)",
         truth,
         noisy,
         lambda: non_local_means(noisy, sigma=NOISE),

@@ -3,9 +3,9 @@
 A slab is read with a margin of slices on both sides, labelled by itself, and keeps the objects whose centre of mass
 lies in its own slices. Where one of those reaches the end of what was read, the margin doubles for good and the slab is
 done again, up to ``LONGEST`` times the slab; longer objects cannot be measured this way and are stated as cut.
-Threshold and bulk are those of the whole volume. Differences from the analysis in one piece are confined to basins whose
-neighbours lie beyond the margin, and to holes that ``fill`` closes. There is no label volume in the end, so nothing to
-match by overlap.
+Threshold and bulk are those of the whole volume. Differences from the analysis in one piece are confined to basins
+whose neighbours lie beyond the margin, and to holes that ``fill`` closes. There is no label volume in the end, so
+nothing to match by overlap.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from finescan.values import Grid, Image, Warp
 
 Array = NDArray[Any]  # float64 throughout
 
-COARSEST_PX = 40  # a working image is not made smaller than this along any axis
+COARSEST_PX = {2: 40, 3: 14}  # a working image is not made smaller than this along any axis, by number of axes
 SLICES_PER_KNOT = 2  # coarse slices per knot interval of the drift of a volume
 KEPT_STARTS = 3  # affine answers taken on to the next finer level
 LINEAR_ENOUGH = 0.85  # correlation from which a linear grey map is accepted without trying a mixture
@@ -189,7 +189,7 @@ class Levels:
     def coarse_scales(self) -> tuple[float, ...]:
         """Of 4 and 2, those that leave enough pixels."""
         across = float(min(np.asarray(self.scans.hr.shape) / self.scans.ratio))
-        return tuple(s for s in (4.0, 2.0) if across / s >= COARSEST_PX) or (1.0,)
+        return tuple(s for s in (4.0, 2.0) if across / s >= COARSEST_PX[self.scans.hr.ndim]) or (1.0,)
 
 
 def _affine(levels: Levels, starts: Sequence[Motion], o: AlignOptions, limit: float) -> tuple[bool, State]:

@@ -14,7 +14,7 @@ from finescan.errors import InputError, MissingPixelSize
 from finescan.registration.prior import prior_from_headers
 from finescan.values import Image
 
-HDF5 = (".h5", ".hdf5", ".nxs", ".nx")
+HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx")
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,14 @@ class Reading:
         """Whether a file is read as a volume."""
         if self.volume is not None:
             return self.volume
+        if self.layout is not None or self.fine_layout is not None or self.dataset is not None:
+            return True  # only volumes have them, whatever the name of the file
         return self.frame is None and io.looks_like_volume(path)
 
     def _read(self, path: str | Path, size: tuple[float, ...] | None, layout: io.RawLayout | None) -> Image:
         if layout is not None or self.dataset is not None or self.is_volume(path):
-            dataset = (
-                self.dataset if Path(path).suffix.lower() in HDF5 else None
-            )  # the other file may be of another kind
+            # the other file may be of another kind
+            dataset = self.dataset if Path(path).suffix.lower() in HDF5 else None
             return io.read_volume(
                 path, voxel_size_nm=_one_or_all(size), layout=layout, dataset=dataset, channel=self.channel
             )

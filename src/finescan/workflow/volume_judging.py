@@ -189,6 +189,8 @@ def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model
     Holds nothing when nothing is to be measured.
     """
     wanted = job.plan.choose("measure.objects", "dark", "Pores and voids are darker than the solid.")
+    for name in (PORES_FILE, SIZES_FILE):  # of an earlier call: never beside a volume they do not belong to
+        (job.folder.path / name).unlink(missing_ok=True)
     if wanted == "none":
         return Measured({})
     job.progress(0, 1, "measuring pores")

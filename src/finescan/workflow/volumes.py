@@ -12,7 +12,7 @@ import finescan
 from finescan import io
 from finescan.enhancement import VolumeEnhanceConfig, enhance_volume
 from finescan.errors import FinescanError, InputError
-from finescan.models import Model, load_model, save_model
+from finescan.models import MODELS, Model, load_model, save_model
 from finescan.patches import VolumePatchSet, VolumeSplitConfig, make_volume_patches
 from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
@@ -26,6 +26,7 @@ from finescan.workflow.reading import Reading
 from finescan.workflow.registering import register_scans
 from finescan.workflow.verbs import pair_facts
 
+ARCHITECTURE = "volume"
 STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"
 TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed", "train.position")
 
@@ -45,6 +46,7 @@ def complete_volume(
     job = open_job(Path(out), Path(coarse), fines, reading, choices, overwrite, progress)
     try:
         lr, hrs = read_scans(job, Path(coarse), fines)
+        _require_possible(job.plan.values, out_grid(lr, job.plan))
     except FinescanError:
         job.folder.abandon()
         raise
@@ -78,6 +80,32 @@ def complete_volume(
     return done
 
 
+def _require_possible(values: Mapping[str, Any], grid: Grid) -> None:
+    """InputError for choices that a run of volumes cannot follow, before anything slow starts."""
+    name = values.get("train.architecture", ARCHITECTURE)
+    method, box = values.get("result.method", "auto"), values.get("result.region")
+    if not MODELS[name].trainable or MODELS[name].axes != "ZYX":
+        known = ", ".join(n for n, row in MODELS.items() if row.trainable and row.axes == "ZYX")
+        raise InputError(f"The choice train.architecture cannot be {name!r} for volumes. Expected: one of {known}.")
+    if method not in ("auto", "interpolated", name):
+        raise InputError(
+            f"The result of a volume run is made by auto, interpolated or {name}, but result.method is {method!r}."
+        )
+    if values.get("result.blending") == "published" and not MODELS[name].stack:
+        stacks = ", ".join(n for n, row in MODELS.items() if row.stack)
+        raise InputError(
+            f"The choice result.blending cannot be 'published' for {name!r}, which takes whole blocks. Expected: "
+            f"exact, or a train.architecture that takes stacks of slices ({stacks})."
+        )
+    if box is not None and not (
+        len(box[0]) == len(box[1]) == 3 and all(0 <= a < b <= n for a, b, n in zip(*box, grid.shape, strict=True))
+    ):
+        raise InputError(
+            f"The choice result.region cannot be {box}: the result has {' x '.join(map(str, grid.shape))} voxels "
+            "(z, y, x). Expected: two corners inside it, the first below the second."
+        )
+
+
 def _field_of_view(job: Job, lr: Image) -> Circle:
     """The reconstructed circle where the corners of the coarse volume are empty, else one that holds all of it."""
     inscribed = Circle.inscribed(lr.grid)
@@ -109,7 +137,7 @@ def _patches(job: Job, pairs: Sequence[Pair], circle: Circle) -> VolumePatchSet:
 
 def _learn(job: Job, patches: VolumePatchSet) -> Model:
     plan = job.plan
-    plan.choose("train.architecture", "volume", "Context in all three directions; the best per second of training.")
+    plan.choose("train.architecture", ARCHITECTURE, "Context in all three directions; the best per second of training.")
     plan.choose("train.minutes", 3.0, "Most of the gain is there after a few minutes.")
     plan.choose("train.steps", None, "From the time budget; a number makes every run on this machine equal to the bit.")
     plan.choose("train.members", 1, "One network: the time goes into its steps.")
@@ -135,10 +163,6 @@ def _method(job: Job, model: Model, plain: Model) -> str:
     name = model.card.architecture
     better = name if scores.get(name, 0.0) > scores["interpolated"] else "interpolated"
     asked = job.plan.choose("result.method", "auto", "The better one on the stop boxes makes the result.")
-    if asked not in ("auto", "interpolated", name):
-        raise InputError(
-            f"The result of a volume run is made by auto, interpolated or {name}, but result.method is {asked!r}."
-        )
     return better if asked == "auto" else str(asked)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import http.client
+import io
 import os
 import pickle
 import tempfile
@@ -296,11 +297,8 @@ def _checked_digest(text: str, sha256: str | None, remote: bool) -> str | None:
 
 
 def _hash(file: Path) -> str:
-    try:
-        with file.open("rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
-    except OSError as e:
-        raise ModelError(f"The weights {file} cannot be read ({e.strerror or e}). Check the path.") from e
+    with _opened(file) as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _cache_folder() -> Path:
@@ -352,27 +350,36 @@ def _fetch(url: str, write: Callable[[bytes], object]) -> str:
 
 
 def _read_safetensors(file: Path) -> dict[str, Any]:
-    try:
-        return load_file(file)
-    except OSError as e:
-        raise ModelError(f"The weights {file} cannot be read ({e.strerror or e}). Check the path.") from e
-    except SafetensorError as e:
-        raise ModelError(f"{file} is not a readable weights file ({e}). Download or copy it again.") from e
+    with _opened(file):
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as e:
+            raise _damaged(file, e) from e
 
 
 def _read_pickle(file: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as e:
-        raise ModelError(f"The weights {file} cannot be read ({e.strerror or e}). Check the path.") from e
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as e:
-        first = str(e).strip().split("\n")[0][:200]
-        if "Unsupported" in str(e) or "GLOBAL" in str(e):
-            raise ModelError(
-                f"{file} holds more than tensors, and reading it would run code from it; it is refused. Ask its author "
-                "for the state dict alone, best as .safetensors."
-            ) from e
-        raise ModelError(f"{file} is not a readable weights file ({first}). Download or copy it again.") from e
+    with _opened(file) as f:
+        try:
+            state = torch.load(f, map_location="cpu", weights_only=True)
+        except Exception as e:  # a damaged pickle may fail in any way
+            if isinstance(e, pickle.UnpicklingError) and ("Unsupported" in str(e) or "GLOBAL" in str(e)):
+                raise ModelError(
+                    f"{file} holds more than tensors, and reading it would run code from it; it is refused. Ask its "
+                    "author for the state dict alone, best as .safetensors."
+                ) from e
+            raise _damaged(file, e) from e
     if not isinstance(state, dict):
         raise ModelError(f"{file} must hold a state dict, but holds a {type(state).__name__}.")
     return state
+
+
+def _opened(file: Path) -> io.BufferedReader:
+    try:
+        return file.open("rb")
+    except OSError as e:
+        raise ModelError(f"The weights {file} cannot be read ({e.strerror or e}). Check the path.") from e
+
+
+def _damaged(file: Path, e: Exception) -> ModelError:
+    reason = (str(e).strip() or type(e).__name__).split("\n")[0][:200]
+    return ModelError(f"{file} is not a readable weights file ({reason}). Download or copy it again.")

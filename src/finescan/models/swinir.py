@@ -43,12 +43,8 @@ def rim_masks(window: int = WINDOW, shift: int = _SHIFT) -> Tensor:
     """
     y, x = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
     below, beyond = (y >= window - shift).flatten(), (x >= window - shift).flatten()
-    masks = torch.zeros(2, 2, window**2, window**2)
-    for bottom in (0, 1):
-        for right in (0, 1):
-            part = 2 * below * bottom + beyond * right
-            masks[bottom, right][part[:, None] != part] = _FOREIGN
-    return masks
+    parts = torch.stack([torch.stack([2 * below * bottom + beyond * right for right in (0, 1)]) for bottom in (0, 1)])
+    return _FOREIGN * (parts[..., :, None] != parts[..., None, :])
 
 
 def image_masks(height: int, width: int, window: int = WINDOW, shift: int = _SHIFT) -> Tensor:
@@ -191,7 +187,7 @@ class SwinIr(nn.Module):
         if padding not in get_args(Padding):
             raise ModelError(f"The padding is one of {', '.join(get_args(Padding))}, but {padding!r} came.")
         self.sr_factor, self.padding = sr_factor, padding
-        drops = torch.linspace(0, drop_path, LAYERS * BLOCKS).tolist()
+        drops = [drop_path * i / (LAYERS * BLOCKS - 1) for i in range(LAYERS * BLOCKS)]
         self.register_buffer("mean", torch.tensor(_MEAN[channels]).view(1, -1, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(channels, WIDTH, 3, padding=1)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(WIDTH)})

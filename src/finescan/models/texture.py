@@ -7,6 +7,8 @@ product; here it is done piece by piece, with the same result and as little memo
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -55,19 +57,23 @@ def _patches(x: Tensor, start: int, stop: int) -> Tensor:
 def _best(queries: Tensor, keys: Tensor, largest: int) -> tuple[Tensor, Tensor]:
     """The highest likeness and where its first occurrence is, for every pixel of ``queries`` (c, h, w)."""
     wanted, offered = queries[0].numel(), keys[0].numel()
-    at_once = min(wanted, _QUERIES, largest)
-    step = max(1, largest // at_once)
+    at_once = min(wanted, _QUERIES, math.isqrt(largest))
+    step = min(offered, max(1, largest // at_once))
     scores, places = queries.new_empty(wanted), torch.empty(wanted, dtype=torch.int64, device=queries.device)
-    for start in range(0, wanted, at_once):
-        stop = min(start + at_once, wanted)
-        vectors = _patches(queries, start, stop)
-        score, place = queries.new_full((stop - start,), -torch.inf), places.new_zeros(stop - start)
-        for first in range(0, offered, step):
-            new, where = (_patches(keys, first, min(first + step, offered)).T @ vectors).max(dim=0)
+    for start in _starts(wanted, at_once):
+        vectors = _patches(queries, start, start + at_once)
+        score, place = queries.new_full((at_once,), -torch.inf), places.new_zeros(at_once)
+        for first in _starts(offered, step):
+            new, where = (_patches(keys, first, first + step).T @ vectors).max(dim=0)
             better = new > score  # never >=: of equal ones the first wins
             score, place = torch.where(better, new, score), torch.where(better, where + first, place)
-        scores[start:stop], places[start:stop] = score, place
+        scores[start : start + at_once], places[start : start + at_once] = score, place
     return scores, places
+
+
+def _starts(count: int, size: int) -> list[int]:
+    """Where pieces of one size begin. The last overlaps, so that every product has one shape, and rounds alike."""
+    return [min(start, count - size) for start in range(0, count, size)]
 
 
 def _rows(x: Tensor) -> Tensor:

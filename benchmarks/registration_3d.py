@@ -57,11 +57,11 @@ CASES = {
     "uint8, saturated": case(dtype="uint8"),
     "ratio 5.3": case(ratio=5.3, size=48, fine=128),
     "anisotropic": case(ratio=(2.0, 3.0, 3.0), voxel_nm=(4000.0, 3000.0, 3000.0), fine=(80, 96, 96)),
-    "a third outside": case(placement=replace(DRIFT, centre=(0.5, 0.5, 0.95))),
+    "two fifths outside": case(placement=replace(DRIFT, centre=(0.5, 0.5, 0.95))),
     "equal voxels": case(size=96, ratio=1.0, placement=Placement((0.5, 0.5, 0.5), 0.0, 0.0, 0.0)),
     "small, 16 LR voxels": case(size=48, fine=48),
 }
-QUICK = ("foam", "inverted", "noisy", "grains", "anisotropic", "a third outside", "equal voxels")
+QUICK = ("foam", "inverted", "noisy", "grains", "anisotropic", "two fifths outside", "equal voxels")
 
 
 def errors(found: Warp, pair: VolumePair) -> np.ndarray:

@@ -19,6 +19,7 @@ from finescan.patches import volume_input
 from finescan.patches.grey import saturated
 from finescan.values import Circle, Grid, Image, Region, Tile, flag_bits
 
+BORDER = 8  # voxels of the result from a face that are flagged, at most
 _SURVEYED = 33  # slices from which saturation is told
 _KEYS_REACH = 3  # coarse voxels beyond a box that its interpolation may touch
 _BAND_BYTES = 1 << 25  # hashed at a time
@@ -81,6 +82,9 @@ def _detected(lr: Image) -> Levels:
     return (None, float(limit) if piled else None)
 
 
+BORDER = 8  # voxels of the result from a face that are flagged, at most
+
+
 class VolumeSource:
     """Reads blocks of ``lr`` on the ``out`` grid.
 
@@ -116,7 +120,8 @@ class VolumeSource:
         self._reach = guard_reach(model) if guard else 0
         self._growth = guard_growth(model)
         scale = lr.grid.sr_factor(out)
-        halo = (model.halo_z, model.halo, model.halo)
+        # what is mirrored farther away hardly counts: the reach in theory would flag most of a small volume
+        halo = (min(h, BORDER) for h in (model.halo_z, model.halo, model.halo))
         self._border = tuple(int(np.ceil(h / s)) for h, s in zip(halo, scale, strict=True))
 
     def read(self, tile: Tile) -> VolumeWindow:

@@ -25,7 +25,7 @@ from finescan.values import Image
 
 Progress = Callable[[float, float, str], None]
 PUBLISHED_SIGMAS = (3.0, 5.0, 7.0, 9.0)
-MINUTES = {64: 0.05, 128: 1.0, 256: 3.0, 512: 12.0}  # per network, by the next smaller size
+MINUTES = {64: 0.05, 128: 1.0, 256: 2.5, 512: 12.0}  # per network, by the next smaller size
 QUICK_MINUTES = 0.2
 
 

@@ -43,8 +43,12 @@ def denoised(store: StudyFolder, image: Image) -> Image:
 
     some = np.asarray(image.data[image.grid.shape[0] // 2], np.float64)
     some = some[np.isfinite(some)]
+    if not np.ptp(some):  # one grey level: nothing to denoise
+        return image
     solid = some[some > otsu(some).value]
     noise = 1.4826 * float(np.median(np.abs(solid - np.median(solid))))
+    if not noise:
+        return image
     return store.volume(f"{image.name}-denoised", image.grid, lambda: non_local_means(image.data, sigma=noise))
 
 
@@ -55,7 +59,9 @@ def _network(architecture: str) -> Method:
 
         folder = store.path / "models" / f"{architecture}-{sigma:g}"
         if not (folder / "card.json").exists():
-            _train(architecture, folder, scans["training"]["hres"], scans["training"][f"lres {sigma:g}"], study)
+            before = [s for s in study.sigmas if s < sigma]
+            start = store.path / "models" / f"{architecture}-{max(before):g}" if before else None
+            _train(architecture, folder, scans["training"], sigma, start, study)
         # the bare network: what it makes of grey levels it never saw is part of the comparison
         config = VolumeEnhanceConfig(dtype="float32", device=study.device, guard=False)
         return enhance_volume(load_model(folder), scans[name][f"lres {sigma:g}"], config=config).image.data
@@ -63,15 +69,23 @@ def _network(architecture: str) -> Method:
     return method
 
 
-def _train(architecture: str, folder: Path, hres: Image, lres: Image, study: FoamStudy) -> None:
-    """All of the training foam trains, as published, apart from a stop box."""
-    from finescan.models import save_model
+def _train(
+    architecture: str, folder: Path, scans: Mapping[str, Image], sigma: float, start: Path | None, study: FoamStudy
+) -> None:
+    """All of the training foam trains, as published, apart from a stop box.
+
+    Every network goes on from what it learned at the next weaker blur: the paper's 10,000 steps from scratch are out of
+    reach of minutes on a processor.
+    """
+    from finescan.models import load_model, save_model
     from finescan.patches import VolumeSplitConfig, make_volume_patches
     from finescan.training import VolumeTrainConfig, train_volume
 
-    patches = make_volume_patches([same_place(lres, hres)], config=VolumeSplitConfig(test_share=0.0))
+    pair = same_place(scans[f"lres {sigma:g}"], scans["hres"])
+    patches = make_volume_patches([pair], config=VolumeSplitConfig(test_share=0.0))
     config = VolumeTrainConfig(architecture=architecture, minutes=study.budget, seed=study.seed, device=study.device)
-    model = train_volume(patches, config, folder=folder / "checkpoint")
+    initial = load_model(start) if start is not None and (start / "card.json").exists() else None
+    model = train_volume(patches, config, initial=initial, folder=folder / "checkpoint")
     save_model(model, folder)
 
 

@@ -79,7 +79,9 @@ def _notes(results: FoamResults) -> tuple[str, ...]:
     if study.size < 512:
         notes.append(
             f"The paper has 512³ voxels and trains on two graphics cards for 10,000 steps; here are {study.size}³ and "
-            f"{study.budget:g} minutes per network, so networks see fewer pores and fewer steps."
+            f"{study.budget:g} minutes per network and blur, so networks see fewer pores and fewer steps, and the "
+            "largest pores are missing. To make up for some of it every network goes on from what it learned at the "
+            "next weaker blur."
         )
     notes.append(
         "Published figures are those the paper's text states; it counts pores, here every pore is matched with a true "

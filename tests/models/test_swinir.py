@@ -151,6 +151,16 @@ def test_a_batch_gives_what_its_images_give() -> None:
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+def test_training_computes_the_same_as_enhancement() -> None:
+    network, x = load_foreign("swinir-light", _state(2, 1)), _image(2, 1, 16, 24)
+    with torch.no_grad():
+        plain = network(x)
+    answer = network(x)
+    answer.square().mean().backward()
+    assert (answer - plain).abs().max() < 5e-5 * plain.std()
+    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
+
+
 def test_sizes_are_those_published() -> None:
     with torch.device("meta"):
         networks = {(f, c): SwinIr(sr_factor=f, channels=c) for f in (2, 4) for c in (1, 3)}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finescan.errors import OutputError
 from finescan.values import Grid, Image
@@ -27,7 +30,7 @@ class StudyFolder:
         self.path = path
         stated = json.loads(json.dumps(dict(config)))
         record = path / "config.json"
-        if path.exists() and any(path.iterdir()):
+        if path.is_dir() and any(path.iterdir()):
             same = record.exists() and json.loads(record.read_text(encoding="utf-8")) == stated
             if not same and not overwrite:
                 raise OutputError(
@@ -37,18 +40,18 @@ class StudyFolder:
             if not same:
                 for name in ("volumes", "results", "models"):
                     shutil.rmtree(path / name, ignore_errors=True)
-        for name in ("volumes", "results", "models"):
-            (path / name).mkdir(parents=True, exist_ok=True)
+        try:
+            for name in ("volumes", "results", "models"):
+                (path / name).mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise OutputError(f"{path} cannot be written to ({e.strerror}). Choose another folder with -o.") from e
         _whole(record, json.dumps(stated, indent=1))
 
     def volume(self, name: str, grid: Grid, make: Callable[[], Any]) -> Image:
         """The stored volume of a name (memory-mapped), made and stored first when it is not there."""
         path = self.path / "volumes" / f"{name}.npy"
         if not path.exists():
-            part = path.with_suffix(".partial")
-            with part.open("wb") as f:
-                np.save(f, np.asarray(make(), np.float32))
-            part.replace(path)
+            _saved(path, np.asarray(make(), np.float32))
         return Image(np.load(path, mmap_mode="r"), grid, name, source=str(path))
 
     def has_volume(self, name: str) -> bool:
@@ -59,10 +62,7 @@ class StudyFolder:
         """The stored slice of a name, made and stored first when it is not there."""
         path = self.path / "results" / f"{name}.npy"
         if not path.exists():
-            part = path.with_suffix(".partial")
-            with part.open("wb") as f:
-                np.save(f, np.asarray(make(), np.float32))
-            part.replace(path)
+            _saved(path, np.asarray(make(), np.float32))
         return np.load(path)
 
     def has_result(self, name: str) -> bool:
@@ -77,10 +77,27 @@ class StudyFolder:
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def _saved(path: Path, array: NDArray[np.float32]) -> None:
+    with _completed(path) as part, part.open("wb") as f:
+        np.save(f, array)
+
+
 def _whole(path: Path, text: str) -> None:
+    with _completed(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _completed(path: Path) -> Iterator[Path]:
+    """Where to write a file that gets its name when it is complete; a full disk is an OutputError."""
     part = path.with_name(path.name + ".partial")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        yield part
+        part.replace(path)
+    except OSError as e:
+        part.unlink(missing_ok=True)
+        why = "the disk is full" if e.errno == errno.ENOSPC else (e.strerror or str(e))
+        raise OutputError(f"{path} could not be written: {why}. What was finished is kept; run again.") from e
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,8 @@ class Residual:
     method : what was used and found: mode, grey_map, drift_axis, knots, bspline, ratio_y, ratio_x, rotation_deg, …
     grid : grid of the maps, in the frame of the fine scan, at about the pitch of the coarse one.
     maps : arrays on ``grid``: "residual" (grey-mapped HR minus LR, in sigmas), "sigma_hr_px".
-    blocks : (n, 4) block check: y, x (nm, frame of the fine scan), dy, dx (HR px).
+    blocks : (n, 4) block check: y, x (nm, frame of the fine scan), dy, dx (HR px); of volumes (n, 6), with z and dz
+        first.
     """
 
     split_error_hr_px: float

@@ -46,14 +46,14 @@ class Reading:
         return self._read(path, self.pixel_size_nm, self.layout)
 
     def fine(self, path: str | Path) -> Image:
-        """Read a fine scan; the error for a missing pixel size names the option for fine scans."""
+        """Read a fine scan; the error for a missing pixel size or layout names the option for fine scans."""
         try:
             return self._read(path, self.fine_pixel_size_nm, self.fine_layout)
-        except MissingPixelSize as e:
-            advice = str(e).replace("--pixel-size", "--fine-pixel-size")
-            for name in ("pixel_size_nm", "voxel_size_nm"):
+        except InputError as e:
+            advice = str(e).replace("--pixel-size", "--fine-pixel-size").replace("--raw", "--fine-raw")
+            for name in ("pixel_size_nm", "voxel_size_nm", "layout"):
                 advice = advice.replace(f" {name}=", f" fine_{name}=")
-            raise MissingPixelSize(advice) from e
+            raise type(e)(advice) from e
 
     def to_dict(self) -> dict[str, Any]:
         """What decides on the pixels that are read, for JSON; pixel sizes are choices of the plan."""
@@ -81,6 +81,11 @@ class Reading:
 
     def _read(self, path: str | Path, size: tuple[float, ...] | None, layout: io.RawLayout | None) -> Image:
         if layout is not None or self.dataset is not None or self.is_volume(path):
+            if size is not None and len(size) == 2:
+                raise MissingPixelSize(
+                    f"{Path(path).name} is read as a volume, whose voxel size is one number or three (z, y, x), but "
+                    f"{size[0]:g} x {size[1]:g} nm came. Pass all three with --pixel-size, or --picture."
+                )
             # the other file may be of another kind
             dataset = self.dataset if Path(path).suffix.lower() in HDF5 else None
             return io.read_volume(

@@ -28,6 +28,7 @@ SLICES_LOOKED_AT = 5
 LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
 FEW_BLOCKS, SMALLEST_BLOCK = 12, 20  # held-out boxes are halved while they are fewer; voxels along an edge
+UNKNOWN = Consistency(0.0, 1.0, 0.0, 1.0, 0.0, explained=0.0)
 THINNEST = 11  # voxels that a judged box has along every edge: the window of structural similarity
 
 
@@ -139,12 +140,18 @@ def _written(enhanced: Image, tile: Region, instead: NDArray[np.float32]) -> NDA
 
 
 def yardstick(patches: VolumePatchSet, lr: Image) -> Consistency:
-    """How well the *recorded* fine scan explains the coarse one, on the fine scan with the most voxels."""
+    """How well the *recorded* fine scan explains the coarse one, on the fine scan with the most voxels.
+
+    UNKNOWN where it is too small to say.
+    """
     piece = max(patches.pieces, key=lambda p: int(np.count_nonzero(p.weight)))
     stop = [s + n for s, n in zip(piece.start, piece.shape, strict=True)]
     grid = patches.out_grid.crop(piece.start, stop)
     fine = Image(np.where(piece.weight, piece.hr, np.nan).astype(np.float32), grid, piece.name)
-    return trust.calibrate_volume(fine, lr, mask=patches.circle, rails=rails(lr))
+    try:
+        return trust.calibrate_volume(fine, lr, mask=patches.circle, rails=rails(lr))
+    except InputError:  # a few coarse voxels under the fine scan: no reason to give up what was learned
+        return UNKNOWN
 
 
 def rails(lr: Image) -> tuple[float | None, float | None]:

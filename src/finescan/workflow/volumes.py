@@ -58,9 +58,12 @@ def complete_volume(
     method = _method(job, model, plain)
     check = volume_judging.yardstick(patches, lr)
     if not check.informative:
+        why = "Coarse and fine scan show different things (another contrast, or a changed specimen)"
+        if check is volume_judging.UNKNOWN:
+            why = "The fine scan is too small to tell how the coarse one blurs"
         job.notes.append(
-            "Coarse and fine scan show different things (another contrast, or a changed specimen): the enhanced volume "
-            "cannot be checked against the coarse one, and no voxel is flagged as inconsistent."
+            f"{why}: the enhanced volume cannot be checked against the coarse one, and no voxel is flagged as "
+            "inconsistent."
         )
     enhanced, flags = _enhance(job, lr, plain if method == "interpolated" else model, patches, check, method)
     job.progress(0, 1, "judging on held-out fine scan")

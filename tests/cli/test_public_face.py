@@ -13,7 +13,20 @@ import finescan as fs
 
 ROOT = Path(__file__).parents[2]
 SOURCE = Path(fs.__file__).parent
-VERBS = "check", "demo", "doctor", "enhance", "evaluate", "models", "register", "report", "run", "simulate", "train"
+VERBS = (
+    "check",
+    "demo",
+    "doctor",
+    "enhance",
+    "evaluate",
+    "models",
+    "quantify",
+    "register",
+    "report",
+    "run",
+    "simulate",
+    "train",
+)
 #: the verbs as functions; `models` is the room of the networks, so its verb is called list_models
 FUNCTIONS = "list_models", "make_patches", "read", "write", *(v for v in VERBS if v != "models")
 

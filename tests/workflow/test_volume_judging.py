@@ -64,6 +64,24 @@ def test_thin_boxes_grow_to_the_window_of_structural_similarity():
     assert region.shape == (11, 30, 30) and region.stop[0] == 40
 
 
+def test_a_box_of_which_little_counts_shrinks_to_the_part_that_does():
+    patchy = np.zeros((40, 60, 60), bool)
+    patchy[0:20, 0:30, 0:30] = True
+    patchy[39, 59, 59] = True  # keeps the box wide
+    ((region, _),) = judging.held_out(patches([piece((0, 0, 0), patchy.shape, patchy)], [(0, 0, 0, 40, 60, 60)]))
+    assert patchy[region.slices].mean() >= 0.5 and min(region.shape) >= judging.THINNEST
+    sparse = np.zeros((40, 60, 60), bool)
+    sparse[::4] = True
+    assert judging.held_out(patches([piece((0, 0, 0), sparse.shape, sparse)], [(0, 0, 0, 40, 60, 60)])) == []
+
+
+def test_a_fine_scan_too_small_for_a_yardstick_leaves_nothing_to_contradict():
+    grid = Grid.of((12, 12, 12), 10.0)
+    p = piece((0, 0, 0), grid.shape, np.s_[:])
+    lr = Image(bodies((20, 30, 30)), OUT.coarsen(2))
+    assert judging.yardstick(patches([p], []), lr) is judging.UNKNOWN and not judging.UNKNOWN.informative
+
+
 def test_a_box_without_a_single_counted_voxel_is_no_place_to_judge():
     p = piece((0, 0, 0), (40, 60, 60), np.s_[0:10, 0:60, 0:60])
     assert judging.held_out(patches([p], [(20, 0, 0, 40, 30, 30)])) == []

@@ -68,7 +68,7 @@ def directions(
 
     Examples
     --------
-    >>> directions((1, 1, 1), (9, 9, 9))[2].round(5)[[12, 10, 3]]  # along x, an edge, a corner: Voronoi cells
+    >>> directions((1, 1, 1), (9, 9, 9))[2].round(5)[[0, 1, 4]]  # along x, an edge, a corner: Voronoi cells
     array([0.09156, 0.07396, 0.07039])
     """
     steps, lengths = neighbours(spacing, shape)

@@ -29,6 +29,7 @@ LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
 FEW_BLOCKS, SMALLEST_BLOCK = 12, 20  # held-out boxes are halved while they are fewer; voxels along an edge
 UNKNOWN = Consistency(0.0, 1.0, 0.0, 1.0, 0.0, explained=0.0)
+LEAST_COUNTED = 0.5  # share of the voxels of a judged box
 THINNEST = 11  # voxels that a judged box has along every edge: the window of structural similarity
 
 
@@ -47,15 +48,34 @@ def corners_are_empty(lr: Image, circle: Circle) -> bool:
 
 
 def held_out(patches: VolumePatchSet) -> list[tuple[Region, VolumePiece]]:
-    """The test boxes, without the borders where nothing counts, and the fine scan each is judged on."""
+    """The test boxes, cut down to where at least half of the voxels count, and the fine scan each is judged on."""
     found = []
     for region in patches.regions("test"):
         known = [(_counted_box(patches, p, region), p) for p in patches.pieces]
         inside = [(box, voxels, p) for (box, voxels), p in known if box is not None]
         if inside:
-            box, _, piece = max(inside, key=lambda row: row[1])
-            found.append((box, piece))
+            widest, _, piece = max(inside, key=lambda row: row[1])
+            dense = _dense(patches, widest, piece)
+            found += [] if dense is None else [(dense, piece)]
     return found
+
+
+def _dense(patches: VolumePatchSet, region: Region, piece: VolumePiece) -> Region | None:
+    """The better half of a box, again and again until enough of its voxels count; None where that never happens."""
+
+    def share(r: Region) -> float:
+        return float(patches.counted(piece, "test", _within(piece, r)).mean())
+
+    while share(region) < LEAST_COUNTED:
+        if max(region.shape) < 2 * THINNEST:
+            return None
+        region = max(_halves(region), key=share)
+    return region
+
+
+def _within(piece: VolumePiece, region: Region) -> tuple[slice, ...]:
+    """A box of the out grid as slices of a piece that holds it."""
+    return tuple(slice(a - s, b - s) for a, b, s in zip(region.start, region.stop, piece.start, strict=True))
 
 
 def _counted_box(patches: VolumePatchSet, piece: VolumePiece, region: Region) -> tuple[Region | None, int]:
@@ -93,7 +113,7 @@ def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhan
     tiles = [tile for tile, _ in places]
     reference, masks = [], []
     for tile, piece in places:
-        box = tuple(slice(a - s, b - s) for a, b, s in zip(tile.start, tile.stop, piece.start, strict=True))
+        box = _within(piece, tile)
         reference.append(piece.hr[box])
         masks.append(patches.counted(piece, "test", box))
     config = VolumeEnhanceConfig(dtype="float32", circle=patches.circle)
@@ -228,7 +248,7 @@ def _inside(
     """Count and match inside the first fine scan; most of it was learned from, and the facts say how much."""
     piece = patches.pieces[0]
     region = fine_box(patches, piece)
-    box = tuple(slice(a - s, b - s) for a, b, s in zip(region.start, region.stop, piece.start, strict=True))
+    box = _within(piece, region)
     plain = VolumeEnhanceConfig(dtype="float32", circle=patches.circle)
     ours = enhance_volume(model, lr, config=plain, region=region).image
     volumes = {

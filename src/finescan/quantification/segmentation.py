@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, spatial
 
 from finescan.errors import InputError
 from finescan.quantification.config import QuantifyConfig
@@ -248,9 +248,17 @@ def _hulls(data: Any, field: NDArray[np.bool_], threshold: float, pores: str) ->
 
 
 def _convex(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from skimage.morphology import convex_hull_image  # costs a second to import, and few runs need it
-
-    return np.asarray(convex_hull_image(mask, offset_coordinates=False))
+    """Pixels whose centres lie in the convex hull of the mask's pixel centres; the mask itself if it is a line."""
+    points = np.argwhere(mask)
+    try:
+        faces = spatial.ConvexHull(points).equations
+    except spatial.QhullError:
+        return mask
+    y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    inside = np.ones(mask.shape, bool)
+    for normal_y, normal_x, offset in faces:
+        inside &= normal_y * y + normal_x * x + offset <= 1e-9
+    return inside
 
 
 def _filled(pores: NDArray[np.bool_], element: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,8 +12,16 @@ from typing import Any
 import finescan
 from finescan.workflow.reading import Outcome
 
-CORE = ("torch", "numpy", "scipy", "tifffile", "imagecodecs", "zarr", "pillow", "pydantic", "safetensors", "typer")
-OPTIONAL = {"czifile": ".czi files: pip install finescan[czi]", "rosettasciio": ".dm3 .dm4 .ser .emd files (GPL)"}
+CORE = (
+    "torch", "numpy", "scipy", "numba", "tifffile", "imagecodecs", "zarr", "h5py", "pillow", "pydantic", "safetensors",
+    "typer",
+)  # fmt: skip
+OPTIONAL = {
+    "czifile": ".czi files: pip install finescan[czi]",
+    "rosettasciio": ".dm3 .dm4 .ser .emd files (GPL)",
+    "olefile": ".txm .txrm volumes: pip install finescan[xrm]",
+    "hdf5plugin": "compressed HDF5 volumes: pip install finescan[hdf5]",
+}
 MINIMUM = {"torch": (2, 6), "zarr": (3, 0), "numpy": (1, 26), "pydantic": (2, 7)}
 
 

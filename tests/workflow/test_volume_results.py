@@ -157,6 +157,20 @@ def test_a_region_in_the_plan_repeats_only_the_enhancement_and_gives_the_same_bi
     assert "mean sphericity" not in (copy / "report.html").read_text()
 
 
+def test_the_better_one_on_the_stop_boxes_makes_the_result_unless_interpolation_is_asked_for(copy, volumes):
+    was, before = stored(copy).array(), events(copy)
+    edit(copy, "result.method", "auto")
+    assert go(volumes, copy).facts["method"] == "volume"  # it won by some dB
+    assert np.array_equal(stored(copy).array(), was)
+    edit(copy, "result.method", "interpolated")
+    plain = go(volumes, copy)
+    assert plain.facts["method"] == "interpolated" and plain.facts["verdict"] == "equal"
+    assert plain.facts["scores"]["enhanced"]["psnr"] == pytest.approx(
+        plain.facts["scores"]["interpolated"]["psnr"], abs=0.01
+    )
+    assert "trained" not in events(copy)[len(before) :] and (stored(copy).array() != was).any()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

@@ -247,7 +247,7 @@ def test_a_misspelt_choice_in_an_edited_plan(finescan, finished, scans, tmp_path
         ("run", "a.tif", "b.tif", "-o", "x", "--set", "train.minutes"),
         ("run", "a.tif", "b.tif", "-o", "x", "--set", "train.minutes=[1"),
         ("run", "a.tif", "b.tif", "-o", "x", "--pixel-size", "abc"),
-        ("run", "a.tif", "b.tif", "-o", "x", "--pixel-size", "1,2,3"),
+        ("run", "a.tif", "b.tif", "-o", "x", "--pixel-size", "1,2,3,4"),
         ("run", "a.tif", "b.tif", "-o", "x", "--minutes", "soon"),
         ("frobnicate",),
         (),

@@ -123,6 +123,8 @@ class Matching:
         return dict(numbers) | {k: None if np.isnan(v) else v for k, v in shares.items()}
 
     def __str__(self) -> str:
+        if not self.reference_fate.size:
+            return f"nothing to match {self.measured_fate.size} objects with"
         r, m = self.references, self.measured
         return (
             f"{r['found']} of {self.reference_fate.size} found ({100 * self.recovery:.1f} %), {r['lost']} lost, "

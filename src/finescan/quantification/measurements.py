@@ -94,7 +94,8 @@ class Measurements:
 
     def __str__(self) -> str:
         mean = box_statistics(self.sphericity).mean
-        return f"{self.count} pores, porosity {100 * self.porosity:.2f} %, mean sphericity {mean:.3f}"
+        shape = "" if np.isnan(mean) else f", mean sphericity {mean:.3f}"
+        return f"{self.count} {'pore' if self.count == 1 else 'pores'}, porosity {100 * self.porosity:.2f} %{shape}"
 
 
 def write_csv(path: str | Path, measurements: Measurements, *, overwrite: bool = False) -> Path:

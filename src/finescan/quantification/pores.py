@@ -55,7 +55,7 @@ def quantify(
     --------
     >>> ball = np.hypot(*np.mgrid[-20:21, -20:21]) > 8.4
     >>> print(quantify(Image(ball.astype(np.float32), Grid.of((41, 41), 10.0))))
-    1 pores, porosity 13.15 %, mean sphericity 1.000
+    1 pore, porosity 13.15 %, mean sphericity 1.000
     """
     config = config or QuantifyConfig()
     slab = slab or _slab(image.grid)

@@ -56,8 +56,17 @@ class RunFolder:
             )
         for name in ("pair", "model", "enhanced.ome.zarr"):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in ("plan.yaml", "enhanced.tif", "flags.tif", "trust.json", "report.html", "log.jsonl"):
+        for name in (
+            "plan.yaml",
+            "enhanced.tif",
+            "flags.tif",
+            "pores.csv",
+            "pore_sizes.csv",
+            "trust.json",
+            "report.html",
+        ):
             (self.path / name).unlink(missing_ok=True)
+        (self.path / "log.jsonl").unlink(missing_ok=True)
         return fresh
 
     def is_done(self, step: str, key: str, *results: str) -> bool:

@@ -20,6 +20,7 @@ from finescan.workflow.verbs import pair_name
 
 Progress = Callable[[float, float, str], None]
 LARGE_PX = 1 << 26  # output pixels from which the zarr store is kept beside the TIFF
+LARGE_VOXELS = 1 << 28  # output voxels from which there is no TIFF beside the zarr store
 
 
 @dataclass
@@ -111,12 +112,15 @@ def _state_sizes(job: Job, lr: Image, hrs: Sequence[Image]) -> None:
     job.plan.choose("target.pixel_size_nm", finest, "That of the finest scan.")
     out = out_grid(lr, job.plan)
     large = out.size >= LARGE_PX
-    job.plan.choose("result.tiff", True, "Opens everywhere, with the right scale bar in Fiji.")
-    job.plan.choose(
-        "result.zarr",
-        large,
-        "Kept because the map is large: viewers read it piece by piece." if large else "Small map.",
-    )
+    if lr.grid.ndim == 3:
+        large = out.size >= LARGE_VOXELS
+        why = "Too large to be written twice." if large else "Opens everywhere, with the right voxel size in Fiji."
+        job.plan.choose("result.tiff", not large, why)
+        job.plan.force("result.zarr", True, "Volumes are written piece by piece, and viewers read them so.")
+    else:
+        job.plan.choose("result.tiff", True, "Opens everywhere, with the right scale bar in Fiji.")
+        why = "Kept because the map is large: viewers read it piece by piece." if large else "Small map."
+        job.plan.choose("result.zarr", large, why)
     depth = max(hr.dtype.itemsize for hr in hrs)
     require_space(job.folder.path, 2.6 * out.size * depth + 2e8)
 

@@ -107,7 +107,8 @@ def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhan
 
     Where only a region was enhanced, the model that made it stands in on the test boxes outside.
     """
-    places = _blocks(held_out(patches))
+    boxes = held_out(patches)
+    places = _blocks(boxes)
     if not places:
         raise InputError("No held-out box is left to judge on. Record a larger fine scan.")
     tiles = [tile for tile, _ in places]
@@ -117,10 +118,10 @@ def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhan
         reference.append(piece.hr[box])
         masks.append(patches.counted(piece, "test", box))
     config = VolumeEnhanceConfig(dtype="float32", circle=patches.circle)
-    results = {
-        name: [np.asarray(enhance_volume(m, lr, config=config, region=t).image.data) for t in tiles]
-        for name, m in models.items()
-    }
+    results = {}
+    for name, model in models.items():  # every box at once: its blocks share their context
+        whole = [enhance_volume(model, lr, config=config, region=box).image for box, _ in boxes]
+        results[name] = [_written_somewhere(whole, tile) for tile in tiles]
     results["enhanced"] = [_written(enhanced, t, results[method][k]) for k, t in enumerate(tiles)]
     grey = patches.hr_grey
     return judge_volume(
@@ -151,12 +152,22 @@ def _halves(region: Region) -> tuple[Region, Region]:
 
 
 def _written(enhanced: Image, tile: Region, instead: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The written volume on a box, ``instead`` where the box is not all of it."""
-    start = np.rint(enhanced.grid.to_index(tile.own_grid.origin_nm)).astype(int)
+    """The written volume on a box, ``instead`` where it does not hold all of the box."""
+    found = _part(enhanced, tile)
+    return instead if found is None else found
+
+
+def _written_somewhere(images: Sequence[Image], tile: Region) -> NDArray[np.float32]:
+    """A box from the one image that holds it."""
+    return next(found for image in images if (found := _part(image, tile)) is not None)
+
+
+def _part(image: Image, tile: Region) -> NDArray[np.float32] | None:
+    start = np.rint(image.grid.to_index(tile.own_grid.origin_nm)).astype(int)
     stop = start + tile.shape
-    if (start < 0).any() or (stop > enhanced.grid.shape).any():
-        return instead
-    return np.asarray(enhanced.data[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))], np.float32)
+    if (start < 0).any() or (stop > image.grid.shape).any():
+        return None
+    return np.asarray(image.data[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))], np.float32)
 
 
 def yardstick(patches: VolumePatchSet, lr: Image) -> Consistency:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,9 @@ def build(results: FoamResults) -> rp.StudyReport:
         f"strongest blur",
         sentence=f"Pores of an unseen foam that {NAMES[best]} finds, matched one by one: {numbers}.",
         chapters=(
-            rp.Chapter("Pores", (_recovery_bars(results), pore_table(results), *_pore_figures(results))),
+            rp.Chapter(
+                "Pores", (_recovery_bars(results), pore_table(results), size_table(results), *_pore_figures(results))
+            ),
             rp.Chapter("Image quality", tuple(_quality(results))),
             rp.Chapter("Pictures", tuple(_pictures(results))),
             rp.Chapter("Effective resolution", (_blur_curves(results),)),
@@ -136,6 +139,22 @@ def pore_table(results: FoamResults) -> rp.Table:
         "pores over the true one, as published."
     )
     return rp.Table("Pores of the alternate foam", columns, tuple(rows), caption, name="pores")
+
+
+def size_table(results: FoamResults) -> rp.Table:
+    """Share of the true pores found, by their diameter: small ones go first."""
+    edges = results.row("alternate", "recorded", results.study.sigmas[0])["recovery_by_size"]["edges_voxels"]
+    heads = [f"{a:g}–{b:g}" for a, b in itertools.pairwise(edges)]
+    columns = (rp.Column("method"), rp.Column("blur"), *(rp.Column(h, "%", "higher") for h in heads))
+    rows: list[tuple[Any, ...]] = []
+    for method in ("recorded", *results.study.methods):
+        for sigma in results.study.sigmas:
+            sizes = results.row("alternate", method, sigma)["recovery_by_size"]
+            shares = [100 * f / n if n else None for f, n in zip(sizes["found"], sizes["references"], strict=True)]
+            rows.append((NAMES[method], f"{sigma:g}", *shares))
+    counts = results.row("alternate", "recorded", results.study.sigmas[0])["recovery_by_size"]["references"]
+    caption = f"By diameter in voxels; there are {', '.join(map(str, counts))} true pores of these sizes."
+    return rp.Table("Pores found, by size", columns, tuple(rows), caption, name="pores-by-size")
 
 
 def _pore_row(row: Mapping[str, Any], truth: Mapping[str, Any]) -> tuple[Any, ...]:

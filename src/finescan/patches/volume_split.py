@@ -71,11 +71,20 @@ def choose_boxes(
     usable : (d, h, w), voxels that could be learned from.
     lr : coarse grey levels, same shape.
     """
+    if not usable.any():
+        raise InputError("No voxel of the overlap can be learned from. Check the registration and the field of view.")
+    frame = _bounds(usable)  # boxes that reach beyond the fine scan would be held out for nothing
+    inner = tuple(slice(a, b) for a, b in zip(frame[:3], frame[3:], strict=True))
+    found = _best_boxes(usable[inner], lr[inner], config)
+    return {name: [_moved(box, frame)] for name, box in found.items()}
+
+
+def _best_boxes(usable: NDArray[np.bool_], lr: NDArray[np.float32], config: VolumeSplitConfig) -> dict[str, Box3]:
     step = tuple(max(1, n // _CANVAS) for n in usable.shape)
     every = tuple(slice(None, None, s) for s in step)
     thin, grey = usable[every], lr[every]
-    if not thin.any():
-        raise InputError("No voxel of the overlap can be learned from. Check the registration and the field of view.")
+    if not thin.any():  # a few scattered voxels between the ones looked at
+        thin = np.ones_like(thin)
     edges = np.quantile(grey[thin], np.linspace(0, 1, _GREY_BINS + 1)[1:-1])
     bins = np.searchsorted(edges, grey)
     guard = config.guard(usable.shape)
@@ -88,7 +97,19 @@ def choose_boxes(
         score = _score(boxes, thin, bins, gap, config)
         if score < best_score:
             best, best_score = boxes, score
-    return {name: [_scaled(box, step, usable.shape)] for name, box in best.items()}
+    return {name: _scaled(box, step, usable.shape) for name, box in best.items()}
+
+
+def _bounds(mask: NDArray[np.bool_]) -> Box3:
+    """The smallest box around what is set."""
+    known = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != k))) for k in range(3)]
+    (a, b, c), (d, e, f) = ([int(k[at]) for k in known] for at in (0, -1))
+    return a, b, c, d + 1, e + 1, f + 1
+
+
+def _moved(box: Box3, frame: Box3) -> Box3:
+    (z, y, x), (a, b, c, d, e, f) = frame[:3], box
+    return a + z, b + y, c + x, d + z, e + y, f + x
 
 
 def paint(mask: NDArray[np.bool_], boxes: Sequence[Box3], grow: int | Sequence[int], value: bool) -> None:

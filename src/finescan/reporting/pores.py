@@ -148,6 +148,6 @@ def pore_chapter(
     """
     if not volumes or sum(v.reference for v in volumes) > 1:
         raise InputError("A chapter about pores needs at least one volume and at most one reference.")
-    table = pore_table(title, volumes, caption=caption)
+    table = pore_table("Found and measured", volumes, caption=caption, name=slug(title))
     words = (sentence,) if sentence else ()
     return Chapter(title, (*words, table, *pore_figures(volumes, bin_width_nm=bin_width_nm, name=slug(title))))

@@ -27,7 +27,7 @@ CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels be
 SLICES_LOOKED_AT = 5
 LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
-FEW_BLOCKS, SMALLEST_BLOCK = 12, 20  # held-out boxes are halved while they are fewer; voxels along an edge
+FEW_BLOCKS, SMALLEST_BLOCK = 12, 12  # held-out boxes are halved while they are fewer; voxels along an edge
 UNKNOWN = Consistency(0.0, 1.0, 0.0, 1.0, 0.0, explained=0.0)
 LEAST_COUNTED = 0.5  # share of the voxels of a judged box
 THINNEST = 11  # voxels that a judged box has along every edge: the window of structural similarity

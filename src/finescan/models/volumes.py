@@ -126,6 +126,9 @@ class VolumeNet(nn.Module):
     (W. Shi et al., CVPR 2016, arXiv:1609.05158, in three dimensions). Blur that spans many voxels is undone from a
     neighbourhood as large in z as in the plane; each further level doubles its reach for an eighth of the cost.
 
+    The correction is added to the input after a learned linear filter that starts as a Gaussian of one voxel: added to
+    the bare input, most of the correction would have to be the noise of every single voxel with the opposite sign.
+
     Parameters
     ----------
     width : channels on cells; each further level has twice as many.
@@ -150,10 +153,12 @@ class VolumeNet(nn.Module):
         for block in self.bottom:
             if isinstance(block, Residual3d):
                 _start_small(block.second)
+        self.skip = _smoothing()
 
     def forward(self, x: Tensor, position: Tensor | None = None) -> Tensor:
         """(n, 1, d, h, w) -> the same shape, float32; all lengths are multiples of 2**(levels + 1)."""
         y = cells(x)
+        smooth = self._smooth(y)
         if self.position:
             plane = functional.avg_pool2d(_centred(position, x), 2)[:, :, None]
             y = torch.cat([y, plane.expand(-1, -1, y.shape[2], -1, -1)], dim=1)
@@ -167,7 +172,26 @@ class VolumeNet(nn.Module):
             y = block(y)
         for k in reversed(range(len(kept))):
             y = functional.relu(self.merge[k](kept[k] + self.up[k](y)))
-        return x.float() + voxels(self.tail(y).float())
+        return voxels(smooth + self.tail(y).float())
+
+    def _smooth(self, y: Tensor) -> Tensor:
+        """The linear part: always float32, and edges go on beyond the faces."""
+        with torch.autocast(y.device.type, enabled=False):
+            return self.skip(functional.pad(y.float(), (1,) * 6, mode="replicate"))
+
+
+def _smoothing() -> nn.Conv3d:
+    """Cells to cells: what a Gaussian of one voxel (radius 2) does to their voxels."""
+    taps = torch.exp(-(torch.arange(-3, 4).float() ** 2) / 2) * (torch.arange(-3, 4).abs() <= 2)
+    taps = taps / taps.sum()
+    inner, outer = torch.meshgrid(torch.arange(2), torch.arange(2), indexing="ij")  # of the result, of the input
+    # (result, input, cell): a voxel's distance from another, one to either side of which lie other cells
+    along = torch.stack([taps[2 * c + outer - inner + 3] for c in (-1, 0, 1)], dim=-1)
+    weight = torch.einsum("aip,bjq,ckr->abcijkpqr", along, along, along).reshape(8, 8, 3, 3, 3)
+    filter_ = nn.Conv3d(8, 8, 3, bias=False)
+    with torch.no_grad():
+        filter_.weight.copy_(weight)
+    return filter_
 
 
 def volume_halo(levels: int, blocks: int) -> int:

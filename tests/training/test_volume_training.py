@@ -54,7 +54,7 @@ def patches() -> VolumePatchSet:
 
 @pytest.fixture(scope="module")
 def short(patches) -> Model:
-    return train_volume(patches, _config(max_steps=120, learning_rate=8e-3))
+    return train_volume(patches, _config(max_steps=200, learning_rate=5e-3))
 
 
 def _states(model: Model) -> list[dict[str, torch.Tensor]]:

@@ -36,7 +36,7 @@ class VolumeScores:
     matched_psnr : dB, after the least-squares ``gain * result + offset``.
     gain, offset : of that fit.
     ssim : mean structural similarity, 5 voxels of border left out.
-    ms_ssim : product over the scales.
+    ms_ssim : product over the scales; NaN where the mask leaves a scale without a voxel.
     weights : of the scales, fine to coarse; their number says how many scales fitted into the volume.
     voxels : that counted.
     unknown : voxels inside the mask that one of the volumes does not know (NaN), which did not count.

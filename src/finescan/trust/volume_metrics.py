@@ -36,8 +36,8 @@ class VolumeScores:
     matched_psnr : dB, after the least-squares ``gain * result + offset``.
     gain, offset : of that fit.
     ssim : mean structural similarity, 5 voxels of border left out.
-    ms_ssim : product over the scales; NaN where the mask leaves a scale without a voxel.
-    weights : of the scales, fine to coarse; their number says how many scales fitted into the volume.
+    ms_ssim : product over the scales.
+    weights : of the scales, fine to coarse; their number says how many scales fitted into the volume and the mask.
     voxels : that counted.
     unknown : voxels inside the mask that one of the volumes does not know (NaN), which did not count.
     """
@@ -239,7 +239,11 @@ def _scores(
     gain = together / spread if spread > 0 else 1.0
     offset = (sy - gain * sx) / n + centre * (1 - gain)
     left = max(syy - sy * sy / n - gain * (2 * together - gain * spread), 0.0)
-    terms = [max(s.mean_ssim if s.coarser is None else s.mean_structure, 0.0) for s in scales]
+    # where the mask is thin, coarse scales may hold nothing that counts
+    known = next((k for k, s in enumerate(scales) if math.isnan(s.mean_ssim)), len(scales))
+    means = [s.mean_ssim if k == known - 1 else s.mean_structure for k, s in enumerate(scales[:known])]
+    terms = [max(m, 0.0) for m in means]
+    weights = tuple(w * sum(weights) / sum(weights[:known]) for w in weights[:known])
     return VolumeScores(
         mse=squared / n,
         psnr=decibel(squared / n, data_range),
@@ -247,7 +251,7 @@ def _scores(
         gain=gain,
         offset=offset,
         ssim=scales[0].mean_ssim,
-        ms_ssim=math.prod(t**w for t, w in zip(terms, weights, strict=True)),
+        ms_ssim=math.prod(t**w for t, w in zip(terms, weights, strict=True)) if terms else math.nan,
         weights=weights,
         voxels=int(n),
         unknown=masked - int(n),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,7 +27,24 @@ _TRAINABLE = [name for name, row in MODELS.items() if row.trainable and row.axes
 _Seconds = Annotated[float, Field(gt=0, le=1e7)]
 
 
-class TrainConfig(BaseModel):
+class TrainingOptions(BaseModel):
+    """What the configurations of training share: frozen, unknown names refused, one sentence per mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, **values: object) -> Self:
+        """A config, with an InputError (in one sentence) instead of pydantic's report."""
+        try:
+            return cls(**values)
+        except ValidationError as e:
+            first = e.errors()[0]
+            name = ".".join(str(p) for p in first["loc"])
+            known = f" Known are: {', '.join(cls.model_fields)}." if first["type"] == "extra_forbidden" else ""
+            raise InputError(f"Training option {name!r} cannot be used: {first['msg']}.{known}") from e
+
+
+class TrainConfig(TrainingOptions):
     """How to train; unknown names are refused.
 
     Parameters
@@ -49,8 +66,6 @@ class TrainConfig(BaseModel):
     device : "auto" (a CUDA device if there is one), "cpu", "cuda", …
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     architecture: Annotated[str, _one_of(_TRAINABLE, "architecture")] = "fast"
     minutes: Annotated[float, Field(gt=0, le=1e5)] = 1.0
     seed: Annotated[int, Field(ge=0)] = 0
@@ -66,17 +81,6 @@ class TrainConfig(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: str = "auto"
-
-    @classmethod
-    def of(cls, **values: object) -> TrainConfig:
-        """A config, with an InputError (in one sentence) instead of pydantic's report."""
-        try:
-            return cls(**values)  # type: ignore[arg-type]
-        except ValidationError as e:
-            first = e.errors()[0]
-            name = ".".join(str(p) for p in first["loc"])
-            known = f" Known are: {', '.join(cls.model_fields)}." if first["type"] == "extra_forbidden" else ""
-            raise InputError(f"Training option {name!r} cannot be used: {first['msg']}.{known}") from e
 
     @property
     def seconds(self) -> float:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from finescan.errors import InputError
 from finescan.models import MODELS
 from finescan.patches.volume_sampling import VOLUME_SYMMETRIES
-from finescan.training.config import _one_of, _Seconds
+from finescan.training.config import TrainingOptions, _one_of, _Seconds
 from finescan.training.job import device_of
 from finescan.training.losses import LOSSES
 
@@ -71,7 +70,7 @@ RECIPES: dict[str, dict[str, VolumeRecipe]] = {
 QUICK_ARGUMENTS: dict[str, dict[str, int]] = {"deepnet": {"width": 16, "levels": 3}, "volume": {"width": 16}}
 
 
-class VolumeTrainConfig(BaseModel):
+class VolumeTrainConfig(TrainingOptions):
     """How to train on volumes; unknown names are refused.
 
     Parameters
@@ -94,10 +93,8 @@ class VolumeTrainConfig(BaseModel):
     device : "auto" (a CUDA device if there is one), "cpu", "cuda", …
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     architecture: Annotated[str, _one_of(_TRAINABLE, "architecture")] = "volume"
-    arguments: dict[str, int] = {}
+    arguments: dict[str, int] = Field(default_factory=dict)
     position: bool = False
     recipe: Literal["auto", "quick", "large", "published"] = "auto"
     minutes: Annotated[float, Field(gt=0, le=1e5)] | None = None
@@ -117,17 +114,6 @@ class VolumeTrainConfig(BaseModel):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     device: str = "auto"
-
-    @classmethod
-    def of(cls, **values: object) -> VolumeTrainConfig:
-        """A config, with an InputError (in one sentence) instead of pydantic's report."""
-        try:
-            return cls(**values)  # type: ignore[arg-type]
-        except ValidationError as e:
-            first = e.errors()[0]
-            name = ".".join(str(p) for p in first["loc"])
-            known = f" Known are: {', '.join(cls.model_fields)}." if first["type"] == "extra_forbidden" else ""
-            raise InputError(f"Training option {name!r} cannot be used: {first['msg']}.{known}") from e
 
     @property
     def seconds(self) -> float:

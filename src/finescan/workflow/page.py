@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow.judging import on_grid
 from finescan.workflow.plan import Plan
+
+if TYPE_CHECKING:
+    from finescan.workflow.page_volume import FinishedVolume
 
 CROP_PX = 320  # output pixels along a crop
 
@@ -41,7 +44,7 @@ def build(done: Finished, plan: Plan) -> rp.Report:
     card = done.model.card
     return rp.Report(
         title=done.lr.name,
-        answer=rp.Answer(done.report.verdict, done.report.sentence, _headline_facts(done)),
+        answer=rp.Answer(done.report.verdict, done.report.sentence, headline_facts(done)),
         overview=_overview(done),
         crops=tuple(_crops(done)),
         registrations=tuple(_registration(p) for p in done.pairs),
@@ -76,16 +79,19 @@ def summary(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _headline_facts(done: Finished) -> tuple[tuple[str, str], ...]:
-    size = " × ".join(f"{p:.4g}" for p in done.enhanced.grid.pixel_size_nm)
+def headline_facts(done: Finished | FinishedVolume) -> tuple[tuple[str, str], ...]:
+    """What stands below the verdict, for pictures and volumes."""
+    grid = done.enhanced.grid
+    size = " × ".join(f"{p:.4g}" for p in grid.pixel_size_nm)
     ratio = " × ".join(f"{r:.3f}" for r in done.patches.sr_factor)
     worst = max(p.residual.split_error_hr_px for p in done.pairs)
-    shape = " × ".join(map(str, done.enhanced.grid.shape))
+    shape = " × ".join(map(str, grid.shape))
+    one, many = ("fine px", "px") if grid.ndim == 2 else ("fine voxels", "voxels")
     return (
         ("made by", str(done.facts["method"])),
-        ("ratio (y × x)", ratio),
-        ("output", f"{shape} px of {size} nm, {done.enhanced.dtype}"),
-        ("registration, split error", f"{worst:.2f} fine px"),
+        (f"ratio ({' × '.join(grid.axes.lower())})", ratio),
+        ("output", f"{shape} {many} of {size} nm, {done.enhanced.dtype}"),
+        ("registration, split error", f"{worst:.2f} {one}"),
         ("held-out blocks", str(done.report.facts["n_blocks"])),
         ("run time", f"{done.facts['seconds']:.0f} s"),
     )

@@ -13,7 +13,7 @@ from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
 from finescan.values import Grid, Image, Pair, Region, TrustMap
-from finescan.workflow.page import learning, registration_facts, score_tables, spectra
+from finescan.workflow.page import headline_facts, learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
 from finescan.workflow.volume_judging import Measured, fine_box, held_out
 
@@ -42,7 +42,7 @@ def build(done: FinishedVolume, plan: Plan) -> rp.Report:
     card = done.model.card
     return rp.Report(
         title=done.lr.name,
-        answer=rp.Answer(done.report.verdict, done.report.sentence, _headline_facts(done)),
+        answer=rp.Answer(done.report.verdict, done.report.sentence, headline_facts(done)),
         overview=_overview(done),
         crops=tuple(_close_looks(done)),
         registrations=tuple(_registration(done, p) for p in done.pairs),
@@ -57,21 +57,6 @@ def build(done: FinishedVolume, plan: Plan) -> rp.Report:
             "model": {k: v for k, v in card.to_dict().items() if k not in ("training", "provenance")},
             "acquisition": {i.name: i.acquisition.to_dict() for i in (done.lr, *(p.hr for p in done.pairs))},
         },
-    )
-
-
-def _headline_facts(done: FinishedVolume) -> tuple[tuple[str, str], ...]:
-    size = " × ".join(f"{p:.4g}" for p in done.enhanced.grid.pixel_size_nm)
-    ratio = " × ".join(f"{r:.3f}" for r in done.patches.sr_factor)
-    worst = max(p.residual.split_error_hr_px for p in done.pairs)
-    shape = " × ".join(map(str, done.enhanced.grid.shape))
-    return (
-        ("made by", str(done.facts["method"])),
-        ("ratio (z × y × x)", ratio),
-        ("output", f"{shape} voxels of {size} nm, {done.enhanced.dtype}"),
-        ("registration, split error", f"{worst:.2f} fine voxels"),
-        ("held-out blocks", str(done.report.facts["n_blocks"])),
-        ("run time", f"{done.facts['seconds']:.0f} s"),
     )
 
 

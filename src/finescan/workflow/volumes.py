@@ -24,7 +24,7 @@ from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_sc
 from finescan.workflow.page_volume import FinishedVolume
 from finescan.workflow.reading import Reading
 from finescan.workflow.registering import register_scans
-from finescan.workflow.verbs import pair_facts
+from finescan.workflow.verbs import pair_facts, training_options
 
 ARCHITECTURE = "volume"
 STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"
@@ -150,9 +150,7 @@ def _learn(job: Job, patches: VolumePatchSet) -> Model:
     job.save_plan()
     if job.folder.is_done("train", key, "model/card.json"):
         return load_model(folder)
-    values = {name.split(".")[1]: plan.values[name] for name in TRAINED}
-    steps = values.pop("steps")
-    config = VolumeTrainConfig.of(**values, **({"max_steps": steps, "precision": "float32"} if steps else {}))
+    config = VolumeTrainConfig.of(**training_options(plan.part(TRAINED)))
     model = train_volume(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
     save_model(model, folder)
     job.folder.finish("train", key)

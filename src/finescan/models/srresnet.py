@@ -7,13 +7,17 @@ as in P. Isola et al. (CVPR 2017, arXiv:1611.07004). Layers have their public na
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from finescan.errors import ModelError
+from finescan.models.layers import Interpolate, bounded
+from finescan.models.networks import TAIL_START
 
 FEATURES, BLOCKS = 64, 16
 PUBLISHED_EPS = 0.8  # of the batch normalisation in and after the residual blocks of the public DLE-EM weights
-_PUBLISHED_FACTORS = (2, 4, 8)
+FACTORS = (2, 4, 8)
 
 
 class ResidualBlock(nn.Module):
@@ -54,7 +58,7 @@ class SrResNet(nn.Module):
         norm_eps: float = 1e-5,
     ) -> None:  # fmt: skip
         super().__init__()
-        if sr_factor not in _PUBLISHED_FACTORS:
+        if sr_factor not in FACTORS:
             raise ModelError(f"SRResNet enhances by 2, 4 or 8, but {sr_factor!r} came.")
         doublings = [layer for _ in range(sr_factor.bit_length() - 1) for layer in _doubling(features)]
         self.conv1 = nn.Sequential(nn.Conv2d(channels, features, 9, padding=4), nn.PReLU())
@@ -67,6 +71,42 @@ class SrResNet(nn.Module):
         """(n, channels, h, w) in [-1, 1] -> (n, channels, sr_factor * h, sr_factor * w) in (-1, 1)."""
         first = self.conv1(x)
         return self.conv3(self.upsampling(first + self.conv2(self.res_blocks(first))))
+
+
+class SpannedSrResNet(nn.Module):
+    """The generator on normalised grey levels.
+
+    Parameters
+    ----------
+    span : standard deviations of the fine grey levels that its range (-1, 1) reaches to.
+    skip : whether what is learned is added to bicubic interpolation (published: no).
+    bound : with ``skip``, largest correction as a share of the local spread of the coarse picture; 0 = no bound.
+    features, blocks, norm_eps : see :class:`SrResNet`.
+    """
+
+    def __init__(
+        self, factor: int, *, features: int = FEATURES, blocks: int = BLOCKS, norm_eps: float = 1e-5, span: float = 4.0,
+        skip: int = 1, bound: float = 0.5,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.factor, self.span, self.bound = factor, span, bound
+        self.net = SrResNet(sr_factor=factor, features=features, blocks=blocks, norm_eps=norm_eps)
+        self.skip = Interpolate(factor, "bicubic") if skip else None
+        if skip:
+            last = self.net.conv3[0]
+            with torch.no_grad():
+                last.weight.mul_(TAIL_START)
+                last.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 1, h, w) -> (n, 1, h * factor, w * factor), float32."""
+        answer = self.net(x / self.span).float() * self.span
+        if self.skip is None:
+            return answer
+        if self.bound:
+            phases = bounded(functional.pixel_unshuffle(answer, self.factor), x.float(), self.bound)
+            answer = functional.pixel_shuffle(phases, self.factor)
+        return self.skip(x) + answer
 
 
 class PatchDiscriminator(nn.Module):

@@ -12,12 +12,17 @@ from torch import nn
 from finescan.errors import ModelError
 from finescan.models.layers import KERNELS, Interpolate
 from finescan.models.networks import build_residual, build_stack
+from finescan.models.reference import WINDOW, ReferenceNet
 from finescan.models.ridge import RidgeFilter
+from finescan.models.srresnet import FACTORS, SpannedSrResNet
+from finescan.models.ttsr import FACTOR as TTSR_FACTOR
 from finescan.models.volumes import STACK, DeepNet, Srcnn3d, Unchanged, VolumeNet, deepnet_halo, volume_halo
+from finescan.models.windows import JOININGS
 
 LARGEST = {"channels": 512, "depth": 64, "blocks": 64, "radius": 16, "bound": 100.0}
 LARGEST |= {"width": 256, "levels": 6, "position": 1}
-SMALLEST = {"position": 0, "levels": 0}  # of whole numbers; 1 for all others
+LARGEST |= {"features": 512, "references": 4096, "side": 2048, "span": 1e3, "skip": 1, "selector": 1, "norm_eps": 1.0}
+SMALLEST = {"position": 0, "levels": 0, "skip": 0, "selector": 0}  # of whole numbers; 1 for all others
 LARGEST_FACTOR = 32
 
 
@@ -36,6 +41,10 @@ class Architecture:
     halo_z : as ``halo``, along z.
     multiple : ``multiple(arguments)`` -> (z, y, x): blocks start at, and are as long as, whole multiples of it.
     stack : slices per stack of networks that take and give stacks, else 0.
+    factors : the factors there are; none = any.
+    window : coarse pixels per side of the pictures that the network looks at one at a time (it has no exact halo, and
+        :mod:`finescan.models.windows` puts its answers together), else 0.
+    references : whether it takes texture from a bank of references.
     """
 
     build: Callable[..., nn.Module]
@@ -47,10 +56,29 @@ class Architecture:
     halo_z: Callable[[Mapping[str, Any]], int] = lambda _: 0
     multiple: Callable[[Mapping[str, Any]], tuple[int, int, int]] = lambda _: (1, 1, 1)
     stack: int = 0
+    factors: tuple[int, ...] = ()
+    window: int = 0
+    references: bool = False
 
 
 def _fixed(kernel: str, sentence: str) -> Architecture:
     return Architecture(lambda factor: Interpolate(factor, kernel), lambda _: KERNELS[kernel][1], {}, False, sentence)
+
+
+_REFERENCED = {"features": 64, "blocks": 16, "references": 256, "side": 300, "span": 4.0, "selector": 0}
+
+
+def _ttsr(channels: int, sentence: str, **arguments: float) -> Architecture:
+    return Architecture(
+        lambda factor, **given: ReferenceNet(channels=channels, **given),
+        lambda _: JOININGS["smooth"].reach,
+        {**_REFERENCED, **arguments},
+        True,
+        sentence,
+        factors=(TTSR_FACTOR,),
+        window=WINDOW,
+        references=True,
+    )
 
 
 MODELS: dict[str, Architecture] = {
@@ -77,6 +105,20 @@ MODELS: dict[str, Architecture] = {
         {"channels": 64, "blocks": 8, "bound": 0.5},
         True,
         "Residual network of about 0.6 million weights; for graphics cards and larger pairs.",
+    ),
+    "srresnet": Architecture(
+        SpannedSrResNet,
+        lambda a: 2 * int(a["blocks"]) + 8,
+        {"features": 64, "blocks": 16, "norm_eps": 1e-5, "span": 4.0, "skip": 1, "bound": 0.5},
+        True,
+        "Residual network with batch normalisation, the generator of DLE-EM; ×2, ×4 and ×8, alone or against a critic.",
+        factors=FACTORS,
+    ),
+    "ttsr": _ttsr(
+        3, "Texture transformer as published: ×4, texture from the most similar of many references.", skip=0, bound=0.0
+    ),
+    "ttsr-grey": _ttsr(
+        1, "Texture transformer without the detour over colour, added to bicubic interpolation; ×4.", skip=1, bound=0.5
     ),
     "interpolated": Architecture(
         lambda factor: Unchanged(),
@@ -161,6 +203,11 @@ def build(name: str, factor: int, arguments: Mapping[str, Any] | None = None) ->
     if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor <= LARGEST_FACTOR:
         raise ModelError(f"A model's factor is a whole number from 1 to {LARGEST_FACTOR}, but {factor!r} came.")
     row = architecture(name)
+    if row.factors and factor not in row.factors:
+        raise ModelError(
+            f"The architecture {name} enhances by {' or '.join(str(f) for f in row.factors)}, but the ratio asks for "
+            f"{factor}. Use another network, such as fast or strong, or scans of another ratio."
+        )
     if row.axes == "ZYX" and factor != 1:
         raise ModelError(
             f"The architecture {name} reads volumes on the grid of the result, so its factor is 1, but {factor} came."

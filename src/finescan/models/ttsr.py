@@ -128,9 +128,9 @@ class MergeTail(_Exchange):
         self.conv_tail2 = _point(features // 2, channels)
 
     def forward(self, x1: Tensor, x2: Tensor, x3: Tensor) -> Tensor:
-        """Features on one, two and four times as many pixels -> (n, channels, 4 h, 4 w), limited to [-1, 1]."""
+        """Features on one, two and four times as many pixels -> (n, channels, 4 h, 4 w)."""
         merged = self._merge("conv_merge", x3, self._go("conv13", _up(x1, 4)), self._go("conv23", _up(x2, 2)))
-        return self.conv_tail2(self.conv_tail1(merged)).clamp(-1, 1)
+        return self.conv_tail2(self.conv_tail1(merged))
 
 
 def _attend(head: nn.Conv2d, x: Tensor, texture: Tensor, attention: Tensor) -> Tensor:
@@ -160,8 +160,11 @@ class MainNet(nn.Module):
     def _residual(self, name: str, x: Tensor, inside: Tensor) -> Tensor:
         return x + getattr(self, f"conv{name}_tail")(getattr(self, f"RB{name}")(inside))
 
-    def forward(self, lr: Tensor, s: Tensor, t3: Tensor, t2: Tensor, t1: Tensor) -> Tensor:
-        """Coarse picture, soft attention, and textures of 256, 128 and 64 features -> (n, channels, 4 h, 4 w)."""
+    def forward(self, lr: Tensor, s: Tensor, t3: Tensor, t2: Tensor, t1: Tensor, *, limited: bool = True) -> Tensor:
+        """Coarse picture, soft attention, and textures of 256, 128 and 64 features -> (n, channels, 4 h, 4 w).
+
+        ``limited`` sets what leaves [-1, 1] to its ends, as published.
+        """
         x1 = _attend(self.conv11_head, self.SFE(lr), t3, s)
         x1 = self._residual("11", x1, x1)
         x2 = functional.relu(functional.pixel_shuffle(self.conv12(x1), 2))
@@ -172,7 +175,8 @@ class MainNet(nn.Module):
         x3 = _attend(self.conv33_head, x3, t1, _up(s, 4))
         y1, y2, y3 = self.ex123(x1, x2, x3)
         x1, x2, x3 = self._residual("31", x1, y1), self._residual("32", x2, y2), self._residual("33", x3, y3)
-        return self.merge_tail(x1, x2, x3)
+        answer = self.merge_tail(x1, x2, x3)
+        return answer.clamp(-1, 1) if limited else answer
 
 
 class Ttsr(nn.Module):
@@ -181,12 +185,13 @@ class Ttsr(nn.Module):
     Parameters
     ----------
     channels : 3 as published (red, green, blue), or 1 for grey pictures without the detour (see :func:`grey_weights`).
+    features, blocks : of the main network.
     """
 
-    def __init__(self, *, channels: int = 3) -> None:
+    def __init__(self, *, channels: int = 3, features: int = FEATURES, blocks: tuple[int, ...] = BLOCKS) -> None:
         super().__init__()
         self.channels = channels
-        self.MainNet = MainNet(channels)
+        self.MainNet = MainNet(channels, features, blocks)
         self.LTE = TextureExtractor(channels=channels)
 
     def forward(self, lr: Tensor, lrsr: Tensor, ref: Tensor, refsr: Tensor) -> tuple[Tensor, ...]:

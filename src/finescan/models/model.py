@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from finescan.errors import InputError, ModelError
 from finescan.models.table import LARGEST_FACTOR, architecture, complete_arguments, memory_format
+from finescan.models.windows import AT_ONCE, JOININGS, Windows, in_windows
 from finescan.values import Image, ModelCard
 
 RATIO_TOLERANCE = 0.05
@@ -70,6 +71,11 @@ class Model:
         return bool(self._arguments.get("position", 0))
 
     @property
+    def windows(self) -> Windows | None:
+        """How a network that looks at small pictures one at a time is run on a block; None for all others."""
+        return JOININGS["smooth"] if architecture(self.card.architecture).window else None
+
+    @property
     def memory_format(self) -> torch.memory_format:
         """The layout in which the network's tensors are fastest."""
         return memory_format(self.card.architecture)
@@ -96,7 +102,14 @@ class Model:
         return self
 
     def predict(
-        self, block: NDArray[np.float32], *, position: NDArray[np.float32] | None = None, bfloat16: bool = False
+        self,
+        block: NDArray[np.float32],
+        *,
+        position: NDArray[np.float32] | None = None,
+        bfloat16: bool = False,
+        windows: Windows | None = None,
+        context: int = 0,
+        at_once: int = AT_ONCE,
     ) -> NDArray[np.float32]:
         """Fine grey levels of a block of coarse ones.
 
@@ -109,6 +122,10 @@ class Model:
         position : (h, w) float32, distance from the rotation axis over the radius of the field of view; only for
             networks that want it (:attr:`wants_position`).
         bfloat16 : compute corrections in that format.
+        windows : pictures: run the network on these windows of the block and join the answers, instead of on the
+            block as a whole; None = :attr:`windows`.
+        context : with windows, outer coarse pixels of the block that only give context; the answer is 0 there.
+        at_once : windows given to the network together.
 
         Returns
         -------
@@ -116,12 +133,12 @@ class Model:
         stacks at stride 1, and what they say of a slice is averaged.
         """
         if self.card.axes == "YX":
-            return self._run(block, 1, bfloat16)[0]
+            return self._run(block, 1, bfloat16, windows or self.windows, context, at_once)[0]
         return self._block(block, position, bfloat16)
 
     def predict_spread(self, block: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """As :meth:`predict` of a picture, and the standard deviation between the members (zeros for a single one)."""
-        mean, spread = self._run(block, 2)
+        mean, spread = self._run(block, 2, windows=self.windows)
         return mean, spread
 
     def predict_stacks(
@@ -165,18 +182,43 @@ class Model:
     def _grey(self, y: Tensor) -> Tensor:
         return y * self.card.hr_grey.std + self.card.hr_grey.mean
 
-    def _run(self, block: NDArray[np.float32], wanted: int, bfloat16: bool = False) -> list[NDArray[np.float32]]:
+    def _run(
+        self,
+        block: NDArray[np.float32],
+        wanted: int,
+        bfloat16: bool = False,
+        windows: Windows | None = None,
+        context: int = 0,
+        at_once: int = AT_ONCE,
+    ) -> list[NDArray[np.float32]]:
+        """The mean answer and, if two are ``wanted``, the spread of the members."""
         block = np.ascontiguousarray(block, dtype=np.float32)
         if block.ndim < 2 or min(block.shape) < 1:
             raise InputError(f"A model needs a block of at least (rows, columns), but shape {block.shape} came.")
         *lead, h, w = block.shape
-        x = torch.from_numpy(block.reshape(-1, 1, h, w)).to(self.device)
+        flat = block.reshape(-1, h, w)
+        if windows is None:
+            kinds = self._answers(flat, wanted, bfloat16).swapaxes(0, 1)
+        else:
+            joined = [
+                in_windows(
+                    lambda some: self._answers(some, wanted, bfloat16), picture, windows, self.factor,
+                    anchor=windows.reach, context=context, at_once=at_once,
+                )
+                for picture in flat
+            ]  # fmt: skip
+            kinds = np.stack(joined, axis=1)
+        return [kind.reshape(*lead, h * self.factor, w * self.factor) for kind in kinds]
+
+    def _answers(self, pictures: NDArray[np.float32], wanted: int, bfloat16: bool) -> NDArray[np.float32]:
+        """(n, h, w) coarse pixels -> (n, wanted, h * factor, w * factor)."""
+        x = torch.from_numpy(pictures)[:, None].to(self.device)
         with torch.inference_mode():
             answers = [self._member(m, x, bfloat16) for m in self.members]
             results = [self._grey(self._mean(answers))]
             if wanted > 1:
                 results.append(torch.stack(answers).std(dim=0, correction=0) * self.card.hr_grey.std)
-        return [r.cpu().numpy().reshape(*lead, h * self.factor, w * self.factor) for r in results]
+            return torch.cat(results, dim=1).cpu().numpy()
 
     # ------------------------------------------------------------------ volumes
     def _block(

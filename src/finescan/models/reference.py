@@ -70,8 +70,8 @@ class ReferenceNet(nn.Module):
         super().__init__()
         if side < FACTOR * WINDOW or side % FACTOR:
             raise ModelError(
-                f"A reference is at least as large as a patch, {FACTOR * WINDOW} fine pixels, and a multiple of {FACTOR}, "
-                f"but side {side} came."
+                f"A reference is at least as large as a patch, {FACTOR * WINDOW} fine pixels, and a multiple of "
+                f"{FACTOR}, but side {side} came."
             )
         depth = (blocks, blocks, max(1, blocks // 2), max(1, blocks // 4))
         self.channels, self.span, self.bound = channels, span, bound

@@ -84,7 +84,7 @@ def in_windows(
     -------
     (kinds, h * factor, w * factor) float32.
     """
-    size, margin = windows.size, windows.margin
+    size = windows.size
     starts = [_starts(windows, anchor, context, n - context) for n in block.shape]
     before = [max(0, -s[0]) for s in starts]
     after = [max(0, s[-1] + size - n) for s, n in zip(starts, block.shape, strict=True)]

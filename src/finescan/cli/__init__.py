@@ -25,6 +25,7 @@ from finescan.cli.options import (
     Frame,
     Json,
     Landmarks,
+    Objective,
     Out,
     Overwrite,
     PixelSize,
@@ -95,6 +96,7 @@ def run(
     model: Annotated[str | None, typer.Option(help="Network, a name from `finescan models`.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Number format of the result; else the fine scan's.")] = None,
     landmarks: Landmarks = None,
+    objective: Objective = None,
     settings: Set = None,
     force: Annotated[bool, typer.Option("--force", help="Go on although the registration is doubtful.")] = False,
     overwrite: Overwrite = False,
@@ -102,6 +104,7 @@ def run(
 ) -> None:
     """Everything from two files to a report; safe to interrupt, continues where it stopped."""
     asked = {"train.minutes": minutes, "train.seed": seed, "train.architecture": model, "result.dtype": dtype}
+    asked["register.objective"] = objective
     choices = {k: v for k, v in asked.items() if v is not None} | _settings(settings)
     if landmarks:
         choices["register.landmarks"] = workflow.load_landmarks(landmarks)
@@ -141,6 +144,7 @@ def register(
     fine_raw: FineRaw = None,
     dataset: Dataset = None,
     landmarks: Landmarks = None,
+    objective: Objective = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -153,6 +157,7 @@ def register(
             output,
             reading=reading,
             landmarks=workflow.load_landmarks(landmarks) if landmarks else None,
+            objective=objective or "auto",
             overwrite=overwrite,
             progress=progress,
         )

@@ -39,6 +39,12 @@ Landmarks = Annotated[
         help="YAML or JSON file of hand-picked points; per fine scan [[[y, x] fine px, [y, x] coarse px], …]."
     ),
 ]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        help="What the registration compares: grey (levels), joint-histogram (other detectors) or auto.",
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any choice of plan.yaml: --set train.members=1")]
 
 

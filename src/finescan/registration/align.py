@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from finescan.errors import InputError
 from finescan.registration.greymap import Mixture
 from finescan.registration.motion import Motion
 from finescan.registration.periods import neighbouring_periods
@@ -34,6 +35,11 @@ CHANGED = 4.0  # sigmas, rms over a small window: the specimen has changed there
 WINDOW_PX = 5  # of that window, LR px
 BLURS_PX = (0.3, 0.42, 0.53, 0.7, 0.95, 1.3)  # sharpness of the coarse scan tried, LR px
 WIDE_BLURS_PX = (1.8, 2.5, 3.5, 5.0)  # and of volumes: there a voxel may be far smaller than the resolution
+
+#: what the Gauss-Newton step compares: name for users -> kind of grey map (``AlignOptions.grey``). "grey": differences
+#: of grey levels after a linear map; "joint-histogram": likelihood under the Gaussians of the joint histogram (Tudisco
+#: et al. 2017), for scans of different detectors; "auto": the first, and the second where the first explains too little
+OBJECTIVES: dict[str, str] = {"auto": "auto", "grey": "linear", "joint-histogram": "mixture"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,17 @@ class AlignOptions:
     grey: str = "auto"
     motion_limit: float = 0.06
     finish: float = 0.5
+
+    def with_objective(self, objective: str) -> AlignOptions:
+        """The same with the kind of grey map of an objective; "auto" changes nothing.
+
+        Raises
+        ------
+        InputError : a name that is not in :data:`OBJECTIVES`.
+        """
+        if objective not in OBJECTIVES:
+            raise InputError(f"An objective is one of {', '.join(OBJECTIVES)}, but {objective!r} came.")
+        return self if objective == "auto" else replace(self, grey=OBJECTIVES[objective])
 
     @classmethod
     def for_scans(cls, lr: Grid, hr: Grid) -> AlignOptions:
@@ -105,6 +122,11 @@ class Alignment:
     def warp(self) -> Warp:
         """``lr_from_hr``."""
         return self.motion.to_warp()
+
+    @property
+    def objective(self) -> str:
+        """Name of what was compared, from :data:`OBJECTIVES`."""
+        return "joint-histogram" if self.mixture else "grey"
 
     @property
     def correlation(self) -> float:

@@ -122,6 +122,7 @@ def method_entries(alignment: Alignment, lr: Grid, extra: Mapping[str, Any]) -> 
     bend = moved.displacement(nm) / np.asarray(lr.pixel_size_nm)
     block = [round(b) for b in motion.lr.sr_factor(lr)]
     return {
+        "objective": alignment.objective,
         "grey_map": "mixture" if alignment.mixture else "linear",
         "knots": list(motion.intervals),
         "bspline": sum(1 for n in motion.intervals if n) > 1,

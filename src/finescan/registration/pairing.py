@@ -58,6 +58,7 @@ def register(
     seed: int = 0,
     progress: Progress | None = None,
     options: AlignOptions | None = None,
+    objective: str = "auto",
 ) -> Pair:
     """Find the fine scan in the coarse map and the map between them.
 
@@ -70,6 +71,9 @@ def register(
     seed : of the noise draws of the block check.
     progress : called as ``progress(done, total, message)``.
     options : settings of the refinement; ``slow_axis=-1`` chooses the drift axis by split error.
+    objective : what the refinement compares: "grey" (levels after a linear map), "joint-histogram" (the Gaussians of
+        Tudisco et al. 2017, doi:10.1088/1361-6501/aa7b48, for scans of different detectors) or "auto" (whichever fits;
+        ``residual.method["objective"]`` says which).
 
     Returns
     -------
@@ -78,7 +82,7 @@ def register(
 
     Raises
     ------
-    InputError : images that cannot be compared at all, or unusable landmarks.
+    InputError : images that cannot be compared at all, unusable landmarks, or an unknown objective.
 
     Examples
     --------
@@ -88,13 +92,14 @@ def register(
     <Verdict.FOUND: 'found'>
     """
     tell = progress or (lambda done, total, message: None)
+    o = (options or AlignOptions.for_scans(lr.grid, hr.grid)).with_objective(objective)
     tell(0, 3, f"searching {hr.name} in {lr.name}")
     location = locate_from_landmarks(lr, hr, landmarks) if landmarks is not None else locate(lr, hr, prior=prior)
     if location.verdict is Verdict.NOT_FOUND:
         tell(3, 3, "not found")
         return _not_found(lr, hr, location)
     tell(1, 3, "refining")
-    refined = refine(lr, hr, location, options=options, seed=seed)
+    refined = refine(lr, hr, location, options=o, seed=seed)
     tell(2, 3, "judging")
     pair = _judged(lr, hr, location, refined)
     tell(3, 3, str(pair))
@@ -110,6 +115,7 @@ def register_all(
     seed: int = 0,
     progress: Progress | None = None,
     options: AlignOptions | None = None,
+    objective: str = "auto",
 ) -> list[Pair]:
     """Register several fine scans, and check where they overlap whether they agree.
 
@@ -118,7 +124,7 @@ def register_all(
     lr, hrs : coarse map and fine scans.
     landmarks : one entry per fine scan, None = search.
     prior : one for all, or one entry per fine scan.
-    seed, progress, options : as in :func:`register`, for every scan.
+    seed, progress, options, objective : as in :func:`register`, for every scan.
 
     Returns
     -------
@@ -135,7 +141,8 @@ def register_all(
     for k, (hr, own, known) in enumerate(zip(hrs, points, priors, strict=True)):
         if progress is not None:
             progress(k, len(hrs), f"registering {hr.name}")
-        pairs.append(register(lr, hr, prior=known, landmarks=own, seed=seed, options=options))
+        pair = register(lr, hr, prior=known, landmarks=own, seed=seed, options=options, objective=objective)
+        pairs.append(pair)
     if progress is not None:
         progress(len(hrs), len(hrs), "registered")
     return _with_overlaps(pairs)
@@ -163,11 +170,15 @@ class Work:
 
 
 def _refine_best(work: Work, o: AlignOptions) -> Refined:
-    """The default model; if its halves disagree, also a stiffer one and another grey map. The split error decides."""
+    """The default model; if its halves disagree, also a stiffer one and another grey map. The split error decides.
+
+    A kind of grey map that was asked for stays.
+    """
     first = _refine_once(work, o)
     if first.split_hr_px <= SUSPICIOUS_LR_PX * float(np.mean(first.alignment.motion.ratio())):
         return first
-    kinds = ["mixture"] if first.alignment.mixture or o.grey != "auto" else ["linear", "mixture"]
+    kinds = ["mixture"] if first.alignment.mixture else ["linear", "mixture"]
+    kinds = kinds if o.grey == "auto" else [o.grey]
     further = [(STIFFER, k) for k in kinds] + [(o.intervals, k) for k in kinds[1:]]
     answers = [_refine_once(work, replace(o, intervals=min(n, o.intervals), grey=k)) for n, k in further]
     return min([first, *answers], key=lambda r: r.split_hr_px)
@@ -209,6 +220,8 @@ def _judged(lr: Image, hr: Image, location: Location, refined: Refined) -> Pair:
     settled, said = refinement_reasons(refined.split_hr_px, blocks, recorded_ratio(alignment, lr.grid))
     expected = prior_from_headers(lr, hr).ratio_centre
     reasons = [*location.reasons, *said, *geometry_reasons(warp, expected), *mask_reasons(valid)]
+    if alignment.mixture:
+        reasons.append("The scans were compared through their joint histogram: their grey levels need not correspond.")
     if sum(1 for n in alignment.motion.intervals if n) > 1:
         reasons.append("A smooth two-dimensional warp was needed besides line drift.")
     if rings(blocks):

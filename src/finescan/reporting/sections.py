@@ -144,6 +144,7 @@ def _registration(picture: RegistrationPicture, scenes: SceneWriter) -> str:
         ("peak over decoy peak", "hand-picked" if math.isnan(r.decoy_ratio) else f"{r.decoy_ratio:.2f}"),
         ("correlation (not an accuracy)", f"{r.correlation:.3f}"),
     ]
+    facts += [("compared", str(r.method["objective"]))] if "objective" in r.method else []
     more = _fact_table(picture.facts)
     reasons = "".join(f"<li>{escape(t)}</li>" for t in picture.reasons)
     scene = "" if picture.scene is None else scenes.html(picture.scene)

@@ -33,7 +33,8 @@ class Residual:
     sigma_hr_px : median of the sigma map (1.7 x the normal-matrix sigma).
     correlation : NCC after registration; reported, never called accuracy.
     decoy_ratio : best peak over the best peak of mirrored decoys; nan for hand-picked landmarks.
-    method : what was used and found: mode, grey_map, drift_axis, knots, bspline, ratio_y, ratio_x, rotation_deg, …
+    method : what was used and found: mode, objective ("grey" or "joint-histogram"), drift_axis, knots, bspline,
+        ratio_y, ratio_x, rotation_deg, …
     grid : grid of the maps, in the frame of the fine scan, at about the pitch of the coarse one.
     maps : arrays on ``grid``: "residual" (grey-mapped HR minus LR, in sigmas), "sigma_hr_px".
     blocks : (n, 4) block check: y, x (nm, frame of the fine scan), dy, dx (HR px); of volumes (n, 6), with z and dz

@@ -11,6 +11,7 @@ import numpy as np
 from finescan.errors import InputError
 from finescan.models import MODELS
 from finescan.patches.split import KINDS
+from finescan.registration import OBJECTIVES
 
 Check = Callable[[Any], bool]
 
@@ -70,6 +71,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     ),
     "register.ratio_error": (_per_axis(_number(0, 0.5)), "a number from 0 to 0.5 per axis: [y, x] or [z, y, x]"),
     "register.rotation_deg": (_number(0, 45), "a number from 0 to 45"),
+    "register.objective": _one_of(list(OBJECTIVES)),
     "target.pixel_size_nm": (_per_axis(_NM), "a length in nm per axis: [y, x] or [z, y, x]"),
     "split.kind": _one_of(KINDS),
     "split.guard_lr_px": (_count(0), "a whole number, at least 0"),
@@ -85,7 +87,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
         "two corners in voxels of the result: [[z, y, x], [z, y, x]], or null",
     ),
     "result.blending": _one_of(["exact", "published"]),
-    "measure.objects": _one_of(["dark", "bright", "none"]),
+    "measure.objects": _one_of(["auto", "dark", "bright", "none"]),
     "result.method": _one_of(["auto", *MODELS]),
     "result.dtype": (_is_format, "a number format such as uint8, uint16 or float32"),
     "result.tiff": (_flag, "true or false"),

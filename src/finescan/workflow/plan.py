@@ -23,6 +23,7 @@ CHOICES: dict[str, str] = {
     "fine.pixel_size_nm": "pixel size of every fine scan, nm per axis (y, x or z, y, x)",
     "register.ratio_error": "how far the two pixel-size ratios may be off, relative (y, x)",
     "register.rotation_deg": "how far the fine scan may be turned, degrees",
+    "register.objective": "what the registration compares: auto, grey (levels) or joint-histogram (other detectors)",
     "register.landmarks": "hand-picked points per fine scan: [[[y, x] fine px, [y, x] coarse px], …], or null",
     "target.pixel_size_nm": "pixel size of the enhanced map, nm per axis (y, x or z, y, x)",
     "target.factor": "whole number of output pixels per pixel that the network reads",
@@ -41,7 +42,7 @@ CHOICES: dict[str, str] = {
     "result.blending": "volumes: exact (context cropped away) or published (overlapping stacks, averaged)",
     "result.tiff": "write enhanced.tif",
     "result.zarr": "keep enhanced.ome.zarr",
-    "measure.objects": "volumes: which objects are measured: dark, bright, or none",
+    "measure.objects": "which objects are measured: dark, bright, none, or auto",
 }
 
 

@@ -12,6 +12,7 @@ from finescan.values import Image, Pair, Verdict
 from finescan.workflow.opening import Job
 from finescan.workflow.verbs import pair_facts, pair_name, pair_text, size_note
 
+CHOICES_READ = ("register.ratio_error", "register.rotation_deg", "register.objective", "register.landmarks")
 RATIO_ERROR = {2: 0.15, 3: 0.03}  # by the number of axes
 
 
@@ -22,8 +23,9 @@ def register_scans(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> li
     why = "Stage tilt foreshortens one axis by up to this." if lr.grid.ndim == 2 else "Voxel sizes are that well known."
     plan.choose("register.ratio_error", [error] * lr.grid.ndim, why)
     plan.choose("register.rotation_deg", 5.0, "Scan rotation and remounting stay within this.")
+    plan.choose("register.objective", "auto", "Grey levels; the joint histogram where they have no straight relation.")
     plan.choose("register.landmarks", None, "None were needed; give them when a scan is not found.")
-    key = job.step("register", ("register.ratio_error", "register.rotation_deg", "register.landmarks"))
+    key = job.step("register", CHOICES_READ)
     if job.folder.is_done("register", key, *(f"pair/{pair_name(k, hr)}" for k, hr in enumerate(hrs))):
         pairs = [load_pair(folder / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
     else:
@@ -31,7 +33,8 @@ def register_scans(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> li
         turn = float(plan.values["register.rotation_deg"])
         priors = [replace(prior_from_headers(lr, hr), ratio_error=ratio_error, rotation_deg=turn) for hr in hrs]
         marks = plan.values["register.landmarks"]
-        pairs = register_all(lr, hrs, prior=priors, landmarks=marks, progress=job.progress)
+        objective = str(plan.values["register.objective"])
+        pairs = register_all(lr, hrs, prior=priors, landmarks=marks, progress=job.progress, objective=objective)
         for k, pair in enumerate(pairs):
             save_pair(pair, folder / pair_name(k, pair.hr))
         job.folder.finish("register", key, pairs=[pair_facts(p)["verdict"] for p in pairs])

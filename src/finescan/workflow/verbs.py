@@ -13,7 +13,7 @@ import yaml
 
 from finescan import io
 from finescan.errors import InputError, OutputError
-from finescan.registration import load_pair, register_all, require_found, save_pair
+from finescan.registration import AlignOptions, load_pair, register_all, require_found, save_pair
 from finescan.registration.prior import prior_from_headers
 from finescan.values import Image, Pair
 from finescan.workflow.folder import make_folder, require_empty, write_json
@@ -31,10 +31,15 @@ def register_files(
     *,
     reading: Reading | None = None,
     landmarks: Landmarks | None = None,
+    objective: str = "auto",
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Find fine scans in a coarse map and write one folder per pair under ``output``.
+
+    Parameters
+    ----------
+    objective : what the refinement compares: "auto", "grey" or "joint-histogram".
 
     Raises
     ------
@@ -42,13 +47,14 @@ def register_files(
     """
     output = Path(output)
     reading = reading or Reading()
+    AlignOptions().with_objective(objective)  # a slip is said before anything is read
     lr = reading.coarse(coarse)
     hrs = [reading.fine(p) for p in as_paths(fine)]
     for hr in hrs:
         io.require_pair(lr, hr)
     require_empty(output, overwrite=overwrite)
     make_folder(output)
-    pairs = register_all(lr, hrs, landmarks=landmarks, progress=progress)
+    pairs = register_all(lr, hrs, landmarks=landmarks, progress=progress, objective=objective)
     for k, pair in enumerate(pairs):
         save_pair(pair, output / pair_name(k, pair.hr))
     return Outcome({"pairs": [pair_facts(p) for p in pairs]}, "\n".join(pair_text(p) for p in pairs))
@@ -79,6 +85,7 @@ def pair_text(pair: Pair) -> str:
     where = ", ".join(f"{v:.1f}" for v in pair.lr.grid.to_index(pair.lr_from_hr(centre)))
     head = f"{pair.hr.name} in {pair.lr.name}: {pair.verdict.value}, centre at coarse pixel ({where})"
     figures = f"  split error {r.split_error_hr_px:.2f} fine px, decoy ratio {r.decoy_ratio:.2f}, {pair.lr_from_hr}"
+    figures += f", by {objective}" if (objective := r.method.get("objective")) else ""
     return "\n".join([head, figures, *(f"  {reason}" for reason in pair.reasons)])
 
 

@@ -10,6 +10,13 @@ import torch
 from finescan.models import MODELS, Model, build, complete_arguments
 from finescan.values import GreyStatistics, ModelCard
 
+#: arguments that make a row small enough to be tested in seconds
+SMALL: dict[str, dict[str, int]] = {
+    "srresnet": {"features": 16, "blocks": 3},
+    "ttsr": {"features": 8, "blocks": 4, "references": 3, "side": 128},
+    "ttsr-grey": {"features": 8, "blocks": 4, "references": 3, "side": 128},
+}
+
 
 @pytest.fixture
 def fresh() -> Callable[..., Model]:
@@ -17,7 +24,7 @@ def fresh() -> Callable[..., Model]:
 
     def make(name: str, factor: int, *, members: int = 1, seed: int = 0, **arguments: object) -> Model:
         torch.manual_seed(seed)
-        complete = complete_arguments(name, arguments)
+        complete = complete_arguments(name, {**SMALL.get(name, {}), **arguments})
         networks = [build(name, factor, complete) for _ in range(members)]
         for network in networks:
             for p in network.parameters():
@@ -25,6 +32,8 @@ def fresh() -> Callable[..., Model]:
                     torch.nn.init.normal_(p, std=1.4 / p[0].numel() ** 0.5)
             if name == "ridge":  # as fitted: the taps of a phase sum to zero
                 network.weight.data -= network.weight.data.mean(dim=(1, 2, 3), keepdim=True)
+            if MODELS[name].references:
+                network.eval().set_references(torch.randn(network.bank.shape))
         lr_grey, hr_grey = GreyStatistics(90.0, 12.0, 40.0, 150.0), GreyStatistics(60.0, 20.0, 0.0, 120.0)
         size = (10.0, 10.0)
         ratio = (float(factor),) * 2

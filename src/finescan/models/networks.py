@@ -22,11 +22,17 @@ def _conv(inputs: int, outputs: int) -> nn.Conv2d:
 
 def _tail(channels: int, factor: int) -> nn.Conv2d:
     tail = _conv(channels, factor * factor)
-    with torch.no_grad():
-        tail.weight.mul_(TAIL_START)
-        if tail.bias is not None:
-            tail.bias.zero_()
+    start_small(tail)
     return tail
+
+
+def start_small(last: nn.Module) -> None:
+    """Make what the last layer of a correction says small."""
+    assert isinstance(last, nn.Conv2d)
+    with torch.no_grad():
+        last.weight.mul_(TAIL_START)
+        if last.bias is not None:
+            last.bias.zero_()
 
 
 class BicubicPlus(nn.Module):

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from finescan.errors import InputError, ModelError
 from finescan.models.layers import Interpolate, bounded
-from finescan.models.networks import TAIL_START
+from finescan.models.networks import start_small
 from finescan.models.texture import search, transfer
 from finescan.models.ttsr import BLOCKS, FACTOR, Ttsr
 from finescan.models.vgg import Vgg19
@@ -79,19 +79,12 @@ class ReferenceNet(nn.Module):
         self.selector = Vgg19(channels=1).requires_grad_(False) if selector else None
         self.skip = Interpolate(FACTOR, "bicubic") if skip else None
         if skip:
-            self._start_at_interpolation()
+            start_small(self.net.MainNet.merge_tail.conv_tail2)
         width = 512 if selector else 256
         self.register_buffer("bank", torch.zeros(references, side, side, dtype=torch.float16))
         self.register_buffer("keys", torch.zeros(references, width))
         self._enlarge = Interpolate(FACTOR, "bicubic")
         self._kept: OrderedDict[int, tuple[Tensor, Features]] = OrderedDict()
-
-    def _start_at_interpolation(self) -> None:
-        last = self.net.MainNet.merge_tail.conv_tail2
-        with torch.no_grad():
-            last.weight.mul_(TAIL_START)
-            if last.bias is not None:
-                last.bias.zero_()
 
     # ------------------------------------------------------------------ pictures as the parts of the network see them
     def enlarge(self, x: Tensor) -> Tensor:

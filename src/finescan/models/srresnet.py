@@ -7,13 +7,12 @@ as in P. Isola et al. (CVPR 2017, arXiv:1611.07004). Layers have their public na
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from finescan.errors import ModelError
 from finescan.models.layers import Interpolate, bounded
-from finescan.models.networks import TAIL_START
+from finescan.models.networks import start_small
 
 FEATURES, BLOCKS = 64, 16
 PUBLISHED_EPS = 0.8  # of the batch normalisation in and after the residual blocks of the public DLE-EM weights
@@ -93,10 +92,7 @@ class SpannedSrResNet(nn.Module):
         self.net = SrResNet(sr_factor=factor, features=features, blocks=blocks, norm_eps=norm_eps)
         self.skip = Interpolate(factor, "bicubic") if skip else None
         if skip:
-            last = self.net.conv3[0]
-            with torch.no_grad():
-                last.weight.mul_(TAIL_START)
-                last.bias.zero_()
+            start_small(self.net.conv3[0])
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 1, h, w) -> (n, 1, h * factor, w * factor), float32."""

@@ -11,15 +11,15 @@ from scipy import ndimage
 
 from finescan.errors import InputError
 from finescan.patches import grey
+from finescan.patches.learned import contrast_notes, learned_range, smooth, training_grey
 from finescan.patches.pieces import PatchSet, Piece, choose_factor
 from finescan.patches.split import STOP, TEST, TRAIN, Split, SplitConfig, assign_roles
 from finescan.resampling import resample, sample, smoothed, spline_coefficients
-from finescan.values import GreyStatistics, Grid, Image, Pair, Region
+from finescan.values import Grid, Image, Pair, Region
 
 MARGIN_PX = 32  # context around the fine scan, coarse pixels; at least the largest halo
 COARSER_JUDGES = 1.25  # a scan this much coarser than the target pitch does not train
 LARGEST_MASK = 0.2  # an end level that fills more of the scan than this is part of the sample, not saturation
-SMOOTH_PX = 1.5  # sigma of the averages the grey map is fitted on, coarse pixels
 LEAST_TRAIN, LEAST_HELD = 576, 64  # coarse pixels
 _ROWS = 1 << 20
 _LOOKED_AT = 1 << 22  # pixels from which a scan's cut-off grey levels are told
@@ -76,14 +76,11 @@ def make_patches(
     pieces = tuple(_piece(raw, split, corner, out_grid, work_grid, factor) for raw in raws)
     _require_enough(pieces, raws, config)
     notes += list(split.notes) + _saturation_notes(raws)
-    lr_grey, hr_grey, gain, offset, r = _training_grey(pieces)
-    if abs(r) < 0.3:
-        notes.append(f"Coarse and fine grey levels hardly correlate (r = {r:.2f}): the grey map is a rough one.")
-    elif gain < 0:
-        notes.append("The contrast of the two scans is inverted; the grey map takes care of it.")
+    lr_grey, hr_grey, gain, offset, r = training_grey(pieces)
+    notes += contrast_notes(gain, r)
     boxes = {k: [_moved(b, corner) for b in v] for k, v in split.boxes.items()}
     return PatchSet(
-        pieces, factor, sr_factor, out_grid, work_grid, lr_grey, hr_grey, gain, offset, _range(pieces, gain),
+        pieces, factor, sr_factor, out_grid, work_grid, lr_grey, hr_grey, gain, offset, learned_range(pieces, gain),
         str(train[0].hr.dtype), _saturated_shares(raws), boxes, tuple(judges), tuple(notes),
     )  # fmt: skip
 
@@ -230,7 +227,7 @@ def _unlike(raw: _Raw) -> NDArray[np.float32]:
     whole = np.asarray(np.all(raw.weight.reshape(h, f, w, f), axis=(1, 3)))
     if not whole.any():
         return np.zeros((h, w), np.float32)
-    coarse, fine = _smooth(raw.lr, whole), _smooth(raw.hr.reshape(h, f, w, f).mean(axis=(1, 3)), whole)
+    coarse, fine = smooth(raw.lr, whole), smooth(raw.hr.reshape(h, f, w, f).mean(axis=(1, 3)), whole)
     gain, offset, _ = grey.grey_map(coarse[whole], fine[whole])
     return np.where(whole, np.abs(fine - gain * coarse - offset), 0).astype(np.float32)
 
@@ -262,49 +259,6 @@ def _require_enough(pieces: Sequence[Piece], raws: Sequence[_Raw], config: Split
             f"Only {100 * learnable / counts[TRAIN]:.0f} % of the training area can be used; the rest is saturated, "
             "missing or badly registered. Record the scans again with a lower gain, or check the registration."
         )
-
-
-def _training_grey(pieces: Sequence[Piece]) -> tuple[GreyStatistics, GreyStatistics, float, float, float]:
-    """Statistics of both scans, gain, offset and correlation, over the training role only."""
-    coarse, fine, x, y, noise = [], [], [], [], []
-    for p in pieces:
-        f, (h, w) = p.factor, p.lr.shape
-        mask = p.role_fine("train")
-        blocks = mask.reshape(h, f, w, f)
-        whole = np.asarray(np.all(blocks, axis=(1, 3)))
-        coarse.append(p.lr[np.any(blocks, axis=(1, 3))])
-        fine.append(p.hr[mask])
-        if not whole.any():  # a scan that only judges
-            continue
-        noise.append(grey.white_noise(p.lr, whole) ** 2)
-        x.append(_smooth(p.lr, whole)[whole])
-        y.append(_smooth(p.hr.reshape(h, f, w, f).mean(axis=(1, 3)), whole)[whole])
-    left = float(np.mean(noise)) / (4 * np.pi * SMOOTH_PX**2)  # what smoothing leaves of white noise
-    gain, offset, r = grey.grey_map(np.concatenate(x), np.concatenate(y), noise_variance=left)
-    return grey.statistics(np.concatenate(coarse)), grey.statistics(np.concatenate(fine)), gain, offset, r
-
-
-def _smooth(data: NDArray[np.float32], mask: Bool) -> NDArray[np.float32]:
-    """Gaussian average over the masked pixels only: noise would bias a regression towards zero gain."""
-    weight = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTH_PX)
-    return ndimage.gaussian_filter(np.where(mask, data, 0).astype(np.float32), SMOOTH_PX) / np.maximum(weight, 1e-6)
-
-
-def _range(pieces: Sequence[Piece], gain: float) -> tuple[float, float]:
-    """Locally averaged coarse grey levels that were learned: where most of the fine pixels counted.
-
-    A bright edge that the fine scan records as saturated is in the training area, but nothing was learned there. At the
-    dark end (the bright one of an inverted pair) the whole training area counts: cut off or not, black is black.
-    """
-    learned, present = [], []
-    for p in pieces:
-        f, (h, w) = p.factor, p.lr.shape
-        average, share = grey.local_average(p.lr), p.role_fine("train").reshape(h, f, w, f).mean(axis=(1, 3))
-        learned.append(average[share > 0.5])
-        present.append(average[p.role == TRAIN])
-    ends = [np.percentile(np.concatenate(v), grey.RANGE_PERCENTILES) for v in (present, learned)]
-    low, high = (ends[0][0], ends[1][1]) if gain > 0 else (ends[1][0], ends[0][1])
-    return float(low), float(high)
 
 
 def _grown(mask: Bool, factor: int) -> Bool:

@@ -53,11 +53,36 @@ class PatchSampler:
 
     def batch(self, count: int) -> Batch:
         """Coarse (count, s, s) grey levels, fine (count, f * s, f * s) ones, and the weight of every fine pixel."""
-        draws = self._rng.integers(0, self.positions, count)
-        turns = self._rng.choice(self._symmetries, count)
+        return self.cut(*self.draw(count))
+
+    def draw(self, count: int) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """``count`` random positions (0 up to :attr:`positions`) and symmetries, for :meth:`cut`."""
+        return self._rng.integers(0, self.positions, count), self._rng.choice(self._symmetries, count)
+
+    def cut(self, draws: NDArray[np.integer], turns: NDArray[np.integer]) -> Batch:
+        """The patches at positions, each turned by its symmetry; see :meth:`batch`."""
         cuts = [self._cut(int(d), int(t)) for d, t in zip(draws, turns, strict=True)]
         lr, hr, weight = (np.stack(parts) for parts in zip(*cuts, strict=True))
         return lr, hr, weight
+
+    def coarse(self, draws: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The coarse part alone of the patches at positions, not turned: (n, s, s)."""
+        parts = []
+        for draw in draws:
+            k, y, x = self.place(int(draw))
+            parts.append(self._patches.pieces[k].lr[y : y + self.size, x : x + self.size])
+        return np.stack(parts)
+
+    def place(self, draw: int) -> tuple[int, int, int]:
+        """Piece, row and column (coarse pixels of the piece) of a position's upper left corner."""
+        k = int(np.searchsorted(self._ends, draw, side="right"))
+        y, x = self._places[k][draw - (self._ends[k - 1] if k else 0)]
+        return k, int(y), int(x)
+
+    @property
+    def places(self) -> list[NDArray[np.intp]]:
+        """Upper left corners (n, 2) per piece; positions are counted through them in this order."""
+        return self._places
 
     def state_dict(self) -> dict[str, Any]:
         """State of the random numbers; the text form survives any file format."""
@@ -68,9 +93,8 @@ class PatchSampler:
         self._rng.bit_generator.state = json.loads(state["random"])
 
     def _cut(self, draw: int, turn: int) -> Batch:
-        k = int(np.searchsorted(self._ends, draw, side="right"))
-        piece, places = self._patches.pieces[k], self._places[k]
-        y, x = places[draw - (self._ends[k - 1] if k else 0)]
+        k, y, x = self.place(draw)
+        piece = self._patches.pieces[k]
         f, s, c = piece.factor, self.size, self.crop
         fine = (slice(y * f, (y + s) * f), slice(x * f, (x + s) * f))
         weight = np.zeros((s * f, s * f), np.float32)
@@ -110,13 +134,13 @@ def _positions(piece: Piece, size: int, crop: int) -> NDArray[np.intp]:
         return np.zeros((0, 2), np.intp)
     f = piece.factor
     counted = piece.weight.reshape(h, f, w, f).mean(axis=(1, 3), dtype=np.float64)
-    trains, counts = (_window_sums(a, kept) for a in ((piece.role == TRAIN).astype(np.float64), counted))
+    trains, counts = (window_sums(a, kept) for a in ((piece.role == TRAIN).astype(np.float64), counted))
     good = (trains > kept * kept - 0.5) & (counts >= LEAST_WEIGHT * kept * kept)
     good = good[crop : crop + h - size + 1, crop : crop + w - size + 1]
     return np.argwhere(good)
 
 
-def _window_sums(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+def window_sums(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
     """Sum over every side x side window (summed-area table)."""
     total = np.pad(values.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     return total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]

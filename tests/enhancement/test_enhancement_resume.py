@@ -31,6 +31,7 @@ class Watched:
         self.inner, self.misbehave, self.calls, self.largest = inner, misbehave, 0, 0
         self.card, self.halo, self.factor, self.members, self.device = (
             inner.card, inner.halo, inner.factor, inner.members, inner.device)  # fmt: skip
+        self.windows = None
 
     def to(self, device):
         self.inner.to(device)

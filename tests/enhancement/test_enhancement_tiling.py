@@ -78,6 +78,7 @@ class UnboundedModel:
 
     def __init__(self, inner):
         self.inner, self.card, self.halo, self.factor, self.device = inner, inner.card, inner.halo, inner.factor, "cpu"
+        self.windows = None
 
     def to(self, device):
         return self
@@ -152,7 +153,7 @@ def test_a_complex_image_is_refused(model_of, map_of):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"blending": "nice"}, "'exact' or 'smooth', but 'nice' came"),
+        ({"blending": "nice"}, "'exact' or 'smooth' or 'centre', but 'nice' came"),
         ({"tile": 0}, "tile must be at least 1, but 0 came"),
         ({"overlap": -1}, "overlap must be at least 0"),
         ({"dtype": "complex64"}, "integers or floats"),

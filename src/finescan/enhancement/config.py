@@ -10,6 +10,13 @@ import numpy as np
 from finescan.errors import InputError
 from finescan.values import Image, TrustMap
 
+#: how neighbouring tiles are put together
+BLENDINGS: dict[str, str] = {
+    "exact": "the context of every tile is cropped away; tiled equals untiled",
+    "smooth": "overlapping tiles fade into each other; for networks of unbounded context",
+    "centre": "as published for TTSR: small tiles of which the central 62.5 % is kept",
+}
+
 
 @dataclass(frozen=True)
 class EnhanceConfig:
@@ -18,8 +25,8 @@ class EnhanceConfig:
     Parameters
     ----------
     dtype : number format of the result; None = the fine scan's, from the model card.
-    blending : "exact" (halo cropped; tiled equals untiled) or "smooth" (overlapping tiles, strictly positive
-        weights; for networks of unbounded context, which have no exact halo).
+    blending : a row of :data:`BLENDINGS`. Networks that look at one small picture at a time have no exact halo;
+        "exact" and "smooth" both let their answers fade into each other.
     tile : kept coarse pixels per tile and axis; None = chosen from factor, halo and device.
     overlap : coarse pixels that neighbouring tiles share on each side with "smooth"; None = an eighth of a tile.
     saturation : (low, high) grey levels of the coarse map at or beyond which it is cut off, each may be None;
@@ -43,8 +50,9 @@ class EnhanceConfig:
     pyramid: bool = True
 
     def __post_init__(self) -> None:
-        if self.blending not in ("exact", "smooth"):
-            raise InputError(f"Blending is 'exact' or 'smooth', but {self.blending!r} came.")
+        if self.blending not in BLENDINGS:
+            known = " or ".join(repr(name) for name in BLENDINGS)
+            raise InputError(f"Blending is {known}, but {self.blending!r} came.")
         for name in ("tile", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -22,6 +22,7 @@ from finescan.enhancement.source import Source, Survey, Window, survey
 from finescan.enhancement.stages import StageFailed, Stages
 from finescan.errors import FinescanError, InputError
 from finescan.models import Model, require_ratio
+from finescan.models.windows import JOININGS, Windows
 from finescan.values import Grid, Image, Tile, TilePlan, TrustMap, flag_bits
 
 Progress = Callable[[float, float, str], None]
@@ -39,6 +40,12 @@ class _Job:
     layout: Layout
     looked: Survey
     config: EnhanceConfig
+    windows: Windows | None
+
+    @property
+    def halo(self) -> int:
+        """Coarse pixels around a block that its answer depends on."""
+        return self.windows.reach if self.windows else self.model.halo
 
 
 def enhance(
@@ -103,8 +110,10 @@ def _job(model: Model, lr: Image, config: EnhanceConfig, device: str) -> _Job:
     out = lr.grid.refine(card.sr_factor)
     work = out.coarsen(card.factor)
     dtype = np.dtype(config.dtype or card.hr_dtype)
-    layout = choose_layout(card.factor, model.halo, config, on_gpu=device.startswith("cuda"))
-    return _Job(model, lr, out, work, dtype, layout, survey(lr, config.saturation), config)
+    windows = JOININGS["centre"] if config.blending == "centre" else model.windows
+    halo, stride = (windows.reach, windows.stride) if windows else (model.halo, 0)
+    layout = choose_layout(card.factor, halo, config, on_gpu=device.startswith("cuda"), stride=stride)
+    return _Job(model, lr, out, work, dtype, layout, survey(lr, config.saturation), config, windows)
 
 
 def _opened(job: _Job, folder: Path | None) -> tuple[_Job, Sink]:
@@ -121,14 +130,14 @@ def _opened(job: _Job, folder: Path | None) -> tuple[_Job, Sink]:
 def _run(job: _Job, sink: Sink, folder: Path | None, progress: Progress) -> list[str]:
     """Compute what is missing; returns notes."""
     layout, model, notes = job.layout, job.model, list[str]()
-    plan = TilePlan(job.work.shape, (layout.core, layout.core), model.halo + layout.overlap, model.factor)
+    plan = TilePlan(job.work.shape, (layout.core, layout.core), job.halo + layout.overlap, model.factor)
     done = sink.done()
     missing = set(range(len(plan))) - set(done)
     tile = min((int(b["tile"]) for b in done.values()), default=layout.core + 2 * layout.overlap)
     source = Source(
         job.lr, job.work, job.out, model.card, halo=plan.halo, saturation=job.looked.saturation, guard=job.config.guard
     )
-    predictor = Predictor(model, plan, overlap=layout.overlap, tile=tile, note=notes.append)
+    predictor = Predictor(model, plan, overlap=layout.overlap, tile=tile, note=notes.append, windows=job.windows)
     start = len(plan) - len(missing)
     stages = Stages[Tile, Window, _Answer](
         lambda t: source.read(_cut(t, job)),

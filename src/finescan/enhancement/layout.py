@@ -38,14 +38,20 @@ class Layout:
         return cls(int(d["core"]), int(d["chunk"]), int(d["overlap"]))
 
 
-def choose_layout(factor: int, halo: int, config: EnhanceConfig, *, on_gpu: bool) -> Layout:
-    """Blocks as large as pays off: the halo is computed twice, but beyond the cache a processor gets slower."""
+def choose_layout(factor: int, halo: int, config: EnhanceConfig, *, on_gpu: bool, stride: int = 0) -> Layout:
+    """Blocks as large as pays off: the halo is computed twice, but beyond the cache a processor gets slower.
+
+    ``stride`` is the distance of the windows of a network that is run on windows: blocks are whole multiples of it.
+    """
     core = config.tile
     if core is None:
         wanted = min(max(GPU_CORE if on_gpu else CPU_CORE, 16 * halo), LARGEST_OUTPUT // factor)
-        core = wanted // 16 * 16  # many divisors, so that chunks come out near their usual size
+        step = stride or 16  # many divisors, so that chunks come out near their usual size
+        core = max(step, wanted // step * step)
+    elif stride:
+        core = -(-core // stride) * stride
     overlap = 0
-    if config.blending == "smooth":
+    if config.blending == "smooth" and not stride:
         overlap = max(1, core // 8) if config.overlap is None else config.overlap
         core = max(core, overlap)  # then only next neighbours overlap
     return Layout(core, factor * _piece(core, factor), overlap)

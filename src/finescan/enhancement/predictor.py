@@ -13,6 +13,7 @@ from finescan.enhancement.source import Window
 from finescan.enhancement.stages import StageFailed
 from finescan.errors import FinescanError
 from finescan.models import Model
+from finescan.models.windows import AT_ONCE, Windows
 from finescan.values import Tile, TilePlan, halved
 
 SMALLEST_TILE = 8
@@ -34,14 +35,20 @@ class Predictor:
     Parameters
     ----------
     model : whose ``predict`` takes a block with its halo.
-    plan : of the blocks, over the work grid; its halo is ``model.halo`` plus ``overlap``.
+    plan : of the blocks, over the work grid; its halo is that of the network (or of its windows) plus ``overlap``.
     overlap : coarse pixels shared with each neighbour; 0 = exact halo-crop.
     tile : largest tile the network is given at once; halved when memory runs out.
     note : is told about it.
+    windows : run the network on these windows of a block instead of on tiles.
     """
 
-    def __init__(self, model: Model, plan: TilePlan, *, overlap: int, tile: int, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, model: Model, plan: TilePlan, *, overlap: int, tile: int, note: Callable[[str], None],
+        windows: Windows | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.plan, self.overlap, self.tile, self._note = model, plan, overlap, tile, note
+        self.windows = windows
+        self.halo = plan.halo - overlap
 
     def blocks(self, windows: Iterable[Window], wanted: Callable[[int], bool]) -> Iterator[tuple[Window, Floats]]:
         """Every wanted window with its fine grey levels (``keep`` times the factor)."""
@@ -52,7 +59,7 @@ class Predictor:
     def _inside(self, window: Window, overlap: int) -> Floats:
         """Network answer for ``keep`` grown by ``overlap``, from the part of the block it needs."""
         margin = (window.block.shape[0] - (window.tile.keep[0][1] - window.tile.keep[0][0])) // 2
-        cut = margin - overlap - self.model.halo
+        cut = margin - overlap - self.halo
         block = window.block[(slice(cut, -cut or None),) * window.block.ndim]
         try:
             answer = self._without_halo(block)
@@ -78,7 +85,11 @@ class Predictor:
                 torch.cuda.empty_cache()
 
     def _in_tiles(self, block: Floats) -> Floats:
-        halo, f = self.model.halo, self.model.factor
+        halo, f = self.halo, self.model.factor
+        if self.windows is not None:
+            some = max(1, min(AT_ONCE, (self.tile // self.windows.size) ** 2))
+            answer = self.model.predict(block, windows=self.windows, context=halo, at_once=some)
+            return _cropped(answer, halo * f)
         kept = tuple(n - 2 * halo for n in block.shape)
         plan = TilePlan(kept, (min(self.tile, kept[0]), min(self.tile, kept[1])), halo, f)
         if len(plan) == 1:

@@ -10,8 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from finescan.simulation.lattice import lattice
 from finescan.simulation.micrograph import Specimen, first_detector, grow, polycrystal, second_detector
+from finescan.simulation.pearlite import case_hardening
 from finescan.simulation.recipes import RECIPES, Recipe, Simulated, simulate
+from finescan.simulation.recorded import (
+    RECORDINGS,
+    LargePair,
+    Recording,
+    large_pair,
+    noise_free,
+    small_pairs,
+    specimen_px,
+)
+from finescan.simulation.sandstone import sandstone
 from finescan.simulation.scanner import Scanner, random_warp, scan
+from finescan.simulation.section import DamageSite, Section
+from finescan.simulation.steel import dual_phase
 
 if TYPE_CHECKING:
     from finescan.simulation.foam import Sizes, gap_filling, grow_foam, sequential
@@ -60,27 +73,36 @@ _VOLUMES = {
 
 __all__ = [
     "RECIPES",
+    "RECORDINGS",
     "SAMPLES",
     "ConeBeam",
+    "DamageSite",
     "Exposure",
     "Foam",
     "FoamPair",
+    "LargePair",
     "Placement",
     "Recipe",
+    "Recording",
     "Scanner",
+    "Section",
     "Simulated",
     "Sizes",
     "Specimen",
     "Spheres",
     "VolumePair",
     "blur_growing",
+    "case_hardening",
     "degrade_volume",
+    "dual_phase",
     "expose",
     "first_detector",
     "gap_filling",
     "grow",
     "grow_foam",
+    "large_pair",
     "lattice",
+    "noise_free",
     "plan_foam",
     "polycrystal",
     "project",
@@ -90,12 +112,15 @@ __all__ = [
     "reconstruct",
     "record_foam",
     "record_growing_foam",
+    "sandstone",
     "scan",
     "second_detector",
     "sequential",
     "simulate",
     "simulate_foam",
     "simulate_volume_pair",
+    "small_pairs",
+    "specimen_px",
     "true_foam",
     "voxelise",
 ]

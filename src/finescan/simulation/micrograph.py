@@ -171,7 +171,7 @@ def _view(specimen: Specimen, detector: int) -> Array:
     """Grey levels of one detector, band by band so that temporaries stay small."""
     s = specimen
     look = _looks(s, detector)
-    edge = _boundaries(s.grains)
+    edge = boundaries(s.grains)
     edge_grey, pore_grey, rim_grey = EDGE_PORE_RIM[detector]
     out: Array = np.empty(s.grains.shape, np.float32)
     x = np.arange(out.shape[1], dtype=np.float32)
@@ -210,10 +210,10 @@ def _looks(specimen: Specimen, detector: int) -> dict[str, Array]:
     return {k: np.asarray(v, np.float32) for k, v in table.items()}
 
 
-def _boundaries(labels: NDArray[np.int32]) -> Array:
-    """1 on the lines between labels, falling off within about a pixel."""
+def boundaries(labels: NDArray[np.int32], sigma_px: float = 0.8) -> Array:
+    """About 1 on the lines between labels, falling off within about ``sigma_px``."""
     line = np.zeros(labels.shape, np.float32)
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     line[1:] += down
     line[:, 1:] += right
-    return ndimage.gaussian_filter(np.minimum(line, 1.0), 0.8, truncate=3.0) * 1.8
+    return ndimage.gaussian_filter(np.minimum(line, 1.0), sigma_px, truncate=3.0) * (2.25 * sigma_px)

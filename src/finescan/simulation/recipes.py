@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,10 @@ import numpy as np
 from finescan.errors import InputError
 from finescan.simulation.lattice import lattice
 from finescan.simulation.micrograph import first_detector, grow, second_detector
+from finescan.simulation.pearlite import case_hardening
+from finescan.simulation.sandstone import sandstone
 from finescan.simulation.scanner import FWHM, LEVELS, Scanner, expected, random_warp, scan
+from finescan.simulation.steel import dual_phase
 from finescan.values import Grid, Image, StagePose, Warp
 
 LR_BLUR_PX = 0.45  # sigma of the coarse probe, LR pixels
@@ -23,8 +26,10 @@ class Recipe:
 
     Parameters
     ----------
-    specimen : "polycrystal", "porous" or "lattice".
+    specimen : name in :data:`SPECIMENS` or :data:`POLYCRYSTALS`.
     counts : electrons per pixel at grey 1, coarse and fine.
+    counts_per_us : electrons per µs at grey 1; it gives the dwell time that belongs to ``counts``.
+    pixel_size_nm : of the coarse map, unless another one is asked for.
     scale, rotation_deg, shear : largest deviation of the fine scan from its header; drawn uniformly up to this.
     drift_lr_px, smooth_lr_px : peak of the drift along the slow axis and of a smooth 2-D warp, LR pixels.
     gain, offset, shading : of the fine scan, see :class:`Scanner`; the coarse scan has 1, 0 and 0.
@@ -34,6 +39,8 @@ class Recipe:
 
     specimen: str = "polycrystal"
     counts: tuple[float, float] = (300.0, 100.0)
+    counts_per_us: float = 100.0
+    pixel_size_nm: float = 100.0
     scale: float = 0.03
     rotation_deg: float = 2.0
     shear: float = 0.01
@@ -56,6 +63,23 @@ RECIPES: dict[str, Recipe] = {
     "drift": Recipe(drift_lr_px=3.0),
     "warp": Recipe(smooth_lr_px=1.5, drift_lr_px=0.0),
     "tilt": Recipe(tilt_deg=28.4),
+    "dual-phase": Recipe("dual-phase", (400.0, 400.0), 4.0, 100_000 / 1024),
+    "case-hardening": Recipe("case-hardening", (256.0, 256.0), 8.0, 100_000 / 768),
+    "sandstone": Recipe("sandstone", (100.0, 100.0), 10.0, 2000.0),
+}
+
+
+#: specimens that one detector looks at: grid and seed -> noise-free grey levels
+SPECIMENS: dict[str, Callable[[Grid, int], Image]] = {
+    "lattice": lambda grid, seed: lattice(grid.shape, grid.pixel_size_nm, seed=seed),
+    "dual-phase": lambda grid, seed: dual_phase(grid.shape, grid.pixel_size_nm[0], seed=seed).image,
+    "case-hardening": lambda grid, seed: case_hardening(grid.shape, grid.pixel_size_nm[0], seed=seed).image,
+    "sandstone": lambda grid, seed: sandstone(grid.shape, grid.pixel_size_nm[0], seed=seed).image,
+}
+#: specimens that a second detector can look at too: how their pores differ
+POLYCRYSTALS: dict[str, dict[str, float]] = {
+    "polycrystal": {},
+    "porous": {"pore_spacing_px": 38.0, "pore_px": 6.0},
 }
 
 
@@ -88,7 +112,7 @@ def simulate(
     ratio: float = 4.0,
     fine: int | Sequence[int] = 768,
     fine_scans: int = 1,
-    pixel_size_nm: float = 100.0,
+    pixel_size_nm: float | None = None,
     dtype: str = "uint16",
     lr_pixel: str = "point",
     line_jitter_px: float = 0.0,
@@ -104,7 +128,7 @@ def simulate(
     ratio : LR over HR pixel size; need not be a whole number.
     fine : HR pixels of each fine scan, rows and columns.
     fine_scans : how many; they may overlap.
-    pixel_size_nm : of the coarse map.
+    pixel_size_nm : of the coarse map; None = the recipe's.
     dtype : of all scans: "uint8", "uint16" or "float32". "uint8" saturates at the ends of its range.
     lr_pixel : "point" samples the field as a probe does, "area" averages over the coarse pixel.
     line_jitter_px : rms shift of the lines of the fine scans, HR pixels.
@@ -122,18 +146,19 @@ def simulate(
     ((384, 384), (25.0, 25.0))
     """
     r = _recipe(recipe, counts)
+    pixel_size_nm = r.pixel_size_nm if pixel_size_nm is None else pixel_size_nm
     coarse = Grid.of(_two(size), pixel_size_nm)
     field = coarse.refine(ratio)
     first, second = _specimen(r, field, seed)
     saturate = (-0.15, 1.95) if dtype == "uint8" else None
     lr_scanner = Scanner(
         LR_BLUR_PX * pixel_size_nm * FWHM, r.counts[0], dtype=dtype, pixel=lr_pixel, saturate_at=saturate,
-        dwell_time_us=r.counts[0] / 100,
+        dwell_time_us=r.counts[0] / r.counts_per_us,
     )  # fmt: skip
     hr_scanner = replace(
         lr_scanner, psf_fwhm_nm=HR_BLUR_PX * pixel_size_nm / ratio * FWHM, counts=r.counts[1], pixel="point",
         line_jitter_nm=line_jitter_px * pixel_size_nm / ratio, gain=r.gain, offset=r.offset, shading=r.shading,
-        dwell_time_us=r.counts[1] / 100,
+        dwell_time_us=r.counts[1] / r.counts_per_us,
     )  # fmt: skip
     warps, scans = [], []
     for k in range(fine_scans):
@@ -156,11 +181,10 @@ def _recipe(name: str, counts: tuple[float, float] | None) -> Recipe:
 
 def _specimen(recipe: Recipe, field: Grid, seed: int) -> tuple[Image, Image]:
     """The field as the coarse scan's detector sees it, and as the fine scans' does."""
-    if recipe.specimen == "lattice":
-        image = Image(lattice(field.shape, field.pixel_size_nm, seed=seed).data, field, "truth")
+    if recipe.specimen in SPECIMENS:
+        image = Image(SPECIMENS[recipe.specimen](field, seed).data, field, "truth")
         return image, image
-    pores = {"pore_spacing_px": 38.0, "pore_px": 6.0} if recipe.specimen == "porous" else {}
-    specimen = grow(field.shape, seed=seed, **pores)
+    specimen = grow(field.shape, seed=seed, **POLYCRYSTALS[recipe.specimen])
     image = Image(first_detector(specimen), field, "truth")
     return image, Image(second_detector(specimen), field, "truth") if recipe.other_detector else image
 

@@ -22,6 +22,7 @@ from finescan.values import Acquisition, Grid, Image, StagePose, Warp
 LEVELS = {"uint8": (20.0, 120.0), "uint16": (8000.0, 12000.0), "float32": (0.0, 1.0)}
 FWHM = float(2 * np.sqrt(2 * np.log(2)))  # full width at half maximum of a Gaussian of sigma 1
 DRIFT_MODES = 6
+_PIXELS = 1 << 20  # pixels evaluated at a time, to bound the memory of coordinates
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,33 @@ def expected(truth: Image, grid: Grid, scanner: Scanner, *, warp: Warp | None = 
     if warp is None and not scanner.line_jitter_nm and grid.same_as(truth.grid):
         return _seen(np.asarray(truth.data, np.float32), scanner, truth.grid, grid)
     warp = warp or Warp.identity(grid.ndim)
-    index = truth.grid.to_index(warp(_positions(grid, scanner.line_jitter_nm, seed)))
+    jitter = _jitter(grid.shape[0], scanner.line_jitter_nm, seed)
+    out = np.empty(grid.shape, np.float32)
+    step = max(1, _PIXELS // grid.shape[1])
+    for first in range(0, grid.shape[0], step):
+        rows = slice(first, min(first + step, grid.shape[0]))
+        out[rows] = _looked_at(truth, grid, rows, scanner, warp, jitter[rows])
+    return out
+
+
+def _looked_at(
+    truth: Image, grid: Grid, rows: slice, scanner: Scanner, warp: Warp, jitter: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Some rows of a scan: only the part of the truth that they see is blurred and interpolated."""
+    nm = grid.to_nm(
+        np.stack(np.meshgrid(np.arange(rows.start, rows.stop), np.arange(grid.shape[1]), indexing="ij"), -1)
+    )
+    nm[..., 1] += jitter[:, None]
+    index = truth.grid.to_index(warp(nm))
     far = index.reshape(-1, 2)
     if (far < -0.5).any() or (far > np.array(truth.grid.shape) - 0.5).any():
         raise InputError(
             f"The scan of {grid} leaves the simulated field of {truth.grid}. "
             "Move the centre inwards or make it smaller."
         )
-    part, first = _needed(truth, index, scanner, grid)
+    part, corner = _needed(truth, index, scanner, grid)
     blurred = _seen(part, scanner, truth.grid, grid)
-    return sample(spline_coefficients(blurred), index - first, prefiltered=True, outside=None)
+    return np.asarray(sample(spline_coefficients(blurred), index - corner, prefiltered=True, outside=None))
 
 
 def _seen(part: NDArray[np.float32], scanner: Scanner, field: Grid, grid: Grid) -> NDArray[np.float32]:
@@ -239,11 +257,11 @@ def _largest(warp: Warp, grid: Grid) -> float:
     return float(np.linalg.norm(warp.displacement(nm), axis=-1).max())
 
 
-def _positions(grid: Grid, jitter_nm: float, seed: int) -> NDArray[np.float64]:
-    nm = grid.to_nm(np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), -1))
-    if jitter_nm:
-        nm[..., 1] += jitter_nm * np.random.default_rng([seed, 22]).standard_normal((grid.shape[0], 1))
-    return nm
+def _jitter(rows: int, jitter_nm: float, seed: int) -> NDArray[np.float64]:
+    """Shift of every line along x, nm."""
+    if not jitter_nm:
+        return np.zeros(rows)
+    return jitter_nm * np.random.default_rng([seed, 22]).standard_normal(rows)
 
 
 def _sigma_px(scanner: Scanner, grid: Grid) -> list[float]:

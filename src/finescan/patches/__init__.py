@@ -3,9 +3,11 @@
 The doors are :func:`make_patches` for pictures and :func:`make_volume_patches` for volumes.
 """
 
+from finescan.patches.bank import ReferenceBank, bank_from_images, cut_references
 from finescan.patches.grey import AVERAGE_PX, local_average, saturation_levels
 from finescan.patches.making import make_patches, work_lr
 from finescan.patches.pieces import PatchSet, Piece, choose_factor
+from finescan.patches.references import TripletSampler, choose_references
 from finescan.patches.sampling import PatchSampler
 from finescan.patches.split import ROLES, SplitConfig
 from finescan.patches.volume_input import volume_input
@@ -20,12 +22,17 @@ __all__ = [
     "PatchSampler",
     "PatchSet",
     "Piece",
+    "ReferenceBank",
     "SplitConfig",
+    "TripletSampler",
     "VolumePatchSet",
     "VolumePiece",
     "VolumeSampler",
     "VolumeSplitConfig",
+    "bank_from_images",
     "choose_factor",
+    "choose_references",
+    "cut_references",
     "local_average",
     "make_patches",
     "make_volume_patches",

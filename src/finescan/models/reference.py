@@ -115,10 +115,11 @@ class ReferenceNet(nn.Module):
         return (x / self.span).expand(-1, self.channels, -1, -1)
 
     # ------------------------------------------------------------------ the bank
-    def set_references(self, crops: Tensor) -> None:
+    def set_references(self, crops: Tensor, *, keys: Tensor | None = None) -> None:
         """Fill the bank with normalised fine pictures (references, side, side), and embed them.
 
-        To be called again when the texture extractor has been trained, where that embeds.
+        To be called again when the texture extractor has been trained, where that embeds. ``keys`` are the embeddings,
+        where they are known already.
         """
         if tuple(crops.shape) != tuple(self.bank.shape):
             raise ModelError(
@@ -127,8 +128,10 @@ class ReferenceNet(nn.Module):
             )
         with torch.no_grad():
             self.bank.copy_(crops)
-            keys = [self._embedded(first) for first in range(0, len(crops), _EMBEDDED_AT_ONCE)]
-            self.keys.copy_(torch.cat(keys))
+            if keys is None:
+                parts = [self._embedded(first) for first in range(0, len(crops), _EMBEDDED_AT_ONCE)]
+                keys = torch.cat(parts)
+            self.keys.copy_(keys)
         self._kept.clear()
 
     def _embedded(self, first: int) -> Tensor:

@@ -59,6 +59,7 @@ class SrResNet(nn.Module):
         super().__init__()
         if sr_factor not in FACTORS:
             raise ModelError(f"SRResNet enhances by 2, 4 or 8, but {sr_factor!r} came.")
+        self.sr_factor = sr_factor
         doublings = [layer for _ in range(sr_factor.bit_length() - 1) for layer in _doubling(features)]
         self.conv1 = nn.Sequential(nn.Conv2d(channels, features, 9, padding=4), nn.PReLU())
         self.res_blocks = nn.Sequential(*(ResidualBlock(features, norm_eps) for _ in range(blocks)))

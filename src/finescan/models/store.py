@@ -40,14 +40,7 @@ def save_model(model: Model, path: str | Path) -> Path:
     OutputError : the folder cannot be written.
     """
     folder = Path(path)
-    tensors = {
-        f"member{i}.{key}": value.detach().cpu().contiguous()
-        for i, member in enumerate(model.members)
-        for key, value in member.state_dict().items()
-    }
-    facts = _plain(model.card.to_dict())
-    short = {k: facts[k] for k in ("schema", "architecture", "arguments", "factor", "halo", "axes", "pixel_size_nm")}
-    weights = save_tensors(tensors, metadata={"finescan": json.dumps(short)})
+    facts, weights = _plain(model.card.to_dict()), _packed(model)
     facts |= {"members": len(model.members), "weights_sha256": hashlib.sha256(weights).hexdigest()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +49,23 @@ def save_model(model: Model, path: str | Path) -> Path:
     except OSError as e:
         raise OutputError(f"The model cannot be written to {folder} ({e.strerror or e}). Choose another folder.") from e
     return folder
+
+
+def weights_hash(model: Model) -> str:
+    """SHA-256 of a model's weights file, as :func:`save_model` writes it and its ``card.json`` says."""
+    return hashlib.sha256(_packed(model)).hexdigest()
+
+
+def _packed(model: Model) -> bytes:
+    """The weights file of a model."""
+    tensors = {
+        f"member{i}.{key}": value.detach().cpu().contiguous()
+        for i, member in enumerate(model.members)
+        for key, value in member.state_dict().items()
+    }
+    facts = _plain(model.card.to_dict())
+    short = {k: facts[k] for k in ("schema", "architecture", "arguments", "factor", "halo", "axes", "pixel_size_nm")}
+    return save_tensors(tensors, metadata={"finescan": json.dumps(short)})
 
 
 def load_model(path: str | Path) -> Model:

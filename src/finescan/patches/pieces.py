@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.patches.split import ROLES
+from finescan.patches.split import ROLES, Box
 from finescan.values import GreyStatistics, Grid, Region
 
 WORST_STRETCH = 1.06  # the pixel the network reads may be this much larger than the recorded one
@@ -51,6 +53,8 @@ class Piece:
     role : (h, w) int8: 0 none, 1 train, 2 stop, 3 test.
     work_grid, out_grid : where the pixels lie, in the frame of the coarse map.
     name : of the fine scan.
+    boxes : per role, rectangles in the piece's own coarse pixels, where those of the set do not say it: the piece has
+        pixels of another size, or does not judge although it holds pixels of the role.
     """
 
     lr: NDArray[np.float32]
@@ -60,6 +64,7 @@ class Piece:
     work_grid: Grid
     out_grid: Grid
     name: str
+    boxes: Mapping[str, Sequence[Box]] | None = None
 
     @property
     def factor(self) -> int:
@@ -91,6 +96,9 @@ class PatchSet:
     boxes : per role, rectangles (top, left, bottom, right) on ``work_grid`` that hold it.
     judges : names of scans too coarse to train at the target pitch.
     notes : sentences about what was decided.
+    chances : how often each piece is drawn from, relative to the others; none = by the number of its patches.
+    read : the pictures the model will read and where they were learned from (array, mask), where the pieces' coarse
+        pixels are of other sizes; none = the pieces'.
     """
 
     pieces: tuple[Piece, ...]
@@ -108,6 +116,8 @@ class PatchSet:
     boxes: dict[str, list[tuple[int, int, int, int]]]
     judges: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    chances: tuple[float, ...] = ()
+    read: tuple[tuple[NDArray[Any], NDArray[np.bool_]], ...] = ()
 
     def regions(self, role: str) -> list[Region]:
         """Boxes of ``out_grid`` that hold the pixels of a role ("stop" or "test")."""
@@ -118,16 +128,46 @@ class PatchSet:
 
     def shares(self) -> dict[str, float]:
         """Share of the covered area per role; what is missing to 1 is guard gap."""
-        covered = sum(int(np.count_nonzero(self._covered(p))) for p in self.pieces)
-        return {n: sum(int(np.count_nonzero(p.role == r)) for p in self.pieces) / covered for n, r in ROLES.items()}
+        pieces = self._different
+        covered = sum(int(np.count_nonzero(self._covered(p))) for p in pieces)
+        return {n: sum(int(np.count_nonzero(p.role == r)) for p in pieces) / covered for n, r in ROLES.items()}
+
+    def held(self, piece: Piece, role: str) -> list[Box]:
+        """Rectangles in coarse pixels of a piece that hold all its pixels of a role ("stop" or "test")."""
+        if piece.boxes is not None:
+            return list(piece.boxes.get(role, ()))
+        dy, dx = (round(float(v)) for v in self.work_grid.to_index(piece.work_grid.origin_nm))
+        h, w = piece.lr.shape
+        found = []
+        for top, left, bottom, right in self.boxes.get(role, []):
+            t, x, b, r = max(0, top - dy), max(0, left - dx), min(h, bottom - dy), min(w, right - dx)
+            if t < b and x < r and (piece.role[t:b, x:r] == ROLES[role]).any():
+                found.append((t, x, b, r))
+        return found
 
     def fingerprint(self) -> str:
         """Hash of all data and roles; the same data and split give the same text."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         h = hashlib.sha256(repr((self.factor, self.sr_factor, self.gain, self.offset, self.hr_grey)).encode())
+        if self.chances:
+            h.update(repr(self.chances).encode())
+        seen: dict[int, bytes] = {}  # pieces may share arrays
         for p in self.pieces:
             for array in (p.lr, p.hr, p.weight, p.role):
-                h.update(np.ascontiguousarray(array).tobytes())
+                if id(array) not in seen:
+                    h.update(np.ascontiguousarray(array).tobytes())
+                    seen[id(array)] = str(len(seen)).encode()
+                else:
+                    h.update(seen[id(array)])
         return h.hexdigest()
+
+    @property
+    def _different(self) -> list[Piece]:
+        """One of all pieces that share their roles and weights."""
+        return list({(id(p.role), id(p.weight)): p for p in self.pieces}.values())
 
     def _covered(self, piece: Piece) -> NDArray[np.bool_]:
         f = piece.factor

@@ -43,7 +43,9 @@ class PatchSampler:
         self._symmetries = SYMMETRIES[augment]
         self.crop = crop
         self.size, self._places = _fitting(patches.pieces, size, crop)
-        self._ends = np.cumsum([len(p) for p in self._places])
+        counts = [len(p) for p in self._places]
+        self._ends = np.cumsum(counts)
+        self._odds = _odds(patches.chances, counts)
         self._rng = np.random.default_rng(seed)
 
     @property
@@ -57,7 +59,13 @@ class PatchSampler:
 
     def draw(self, count: int) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         """``count`` random positions (0 up to :attr:`positions`) and symmetries, for :meth:`cut`."""
-        return self._rng.integers(0, self.positions, count), self._rng.choice(self._symmetries, count)
+        if self._odds is None:
+            draws = self._rng.integers(0, self.positions, count)
+        else:
+            pieces = np.searchsorted(self._odds, self._rng.random(count), side="right")
+            starts = np.concatenate([[0], self._ends])
+            draws = self._rng.integers(starts[pieces], starts[pieces + 1])
+        return draws, self._rng.choice(self._symmetries, count)
 
     def cut(self, draws: NDArray[np.integer], turns: NDArray[np.integer]) -> Batch:
         """The patches at positions, each turned by its symmetry; see :meth:`batch`."""
@@ -104,6 +112,21 @@ class PatchSampler:
         return lr, hr, weight
 
 
+def _odds(chances: Sequence[float], counts: Sequence[int]) -> NDArray[np.float64] | None:
+    """Summed probability of every piece up to and with each; None = by the number of positions.
+
+    A piece without any position is never drawn from.
+    """
+    if not chances:
+        return None
+    odds = np.where(np.asarray(counts) > 0, np.asarray(chances, float), 0.0)
+    if not odds.sum() > 0:
+        raise InputError("Every piece that has room for a patch has a chance of 0. Give one of them a positive chance.")
+    summed = np.cumsum(odds / odds.sum())
+    summed[np.flatnonzero(odds)[-1] :] = 1.0  # not 0.9999999: the last one is drawn from, those behind it never
+    return summed
+
+
 def turned(array: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
     """One of the eight symmetries of the square: bit 0 flips rows, bit 1 columns, bit 2 transposes."""
     if turn & 1:
@@ -116,7 +139,7 @@ def turned(array: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
 def _fitting(pieces: Sequence[Piece], size: int, crop: int) -> tuple[int, list[NDArray[np.intp]]]:
     """The largest patch size up to ``size`` that fits somewhere, and all its positions per piece."""
     while size >= 2 * crop + 8:
-        places = [_positions(p, size, crop) for p in pieces]
+        places = _all_positions(pieces, size, crop)
         if sum(len(p) for p in places) >= 16:
             return size, places
         size = size * 3 // 4
@@ -124,6 +147,16 @@ def _fitting(pieces: Sequence[Piece], size: int, crop: int) -> tuple[int, list[N
         "The training area has no room for a patch of 8 x 8 coarse pixels: the overlap is too small, or saturated and "
         "missing pixels cut it into pieces. Record a larger fine scan."
     )
+
+
+def _all_positions(pieces: Sequence[Piece], size: int, crop: int) -> list[NDArray[np.intp]]:
+    """:func:`_positions` of all pieces, made once for those that share their roles and weights."""
+    found: dict[tuple[int, int], NDArray[np.intp]] = {}
+    for p in pieces:
+        key = (id(p.role), id(p.weight))
+        if key not in found:
+            found[key] = _positions(p, size, crop)
+    return [found[id(p.role), id(p.weight)] for p in pieces]
 
 
 def _positions(piece: Piece, size: int, crop: int) -> NDArray[np.intp]:

@@ -47,7 +47,7 @@ def case_hardening(
     pixel_size_nm: float = 100_000 / 3072,
     *,
     pearlite: float = 0.45,
-    lamella_nm: tuple[float, float] = (100.0, 260.0),
+    lamella_nm: tuple[float, float] = (130.0, 260.0),
     inclusion_spacing_nm: float = 16_000.0,
     damaged: float = 0.7,
     seed: int,

@@ -29,7 +29,7 @@ class DamageSite:
     kind : how it came about, e.g. "martensite crack".
     centre_nm : of gravity, y and x, in the frame of the section.
     area_nm2 : of the void, partial pixels counted by their share.
-    box : first and last pixel + 1 of rows and columns it was drawn in: (y0, y1, x0, x1).
+    box : rows and columns that it touches, first and last + 1: (y0, y1, x0, x1).
     """
 
     kind: str
@@ -92,14 +92,17 @@ def facts(image: Array, grid: Grid, name: str) -> Image:
 
 
 def drawn(section_grid: Grid, kind: str, share: Array, corner: tuple[int, int]) -> DamageSite:
-    """The facts of a void from the share (rows, columns) of each pixel that it fills."""
+    """The facts of a void, from the share of each pixel that it fills; the first pixel of ``share`` is at ``corner``."""
+    where = ndimage.find_objects((share > 0).astype(np.uint8))[0]
+    y0, x0 = (c + s.start for c, s in zip(corner, where, strict=True))
+    share = share[where]
     total = float(share.sum(dtype=np.float64))
-    y, x = (np.arange(n, dtype=np.float64) + c for n, c in zip(share.shape, corner, strict=True))
+    y, x = (np.arange(n, dtype=np.float64) + c for n, c in zip(share.shape, (y0, x0), strict=True))
     at = [float((share.sum(1) @ y) / total), float((share.sum(0) @ x) / total)]
     area = total * section_grid.pixel_size_nm[0] * section_grid.pixel_size_nm[1]
-    y0, x0 = corner
-    where = (y0, y0 + share.shape[0], x0, x0 + share.shape[1])
-    return DamageSite(kind, tuple(section_grid.to_nm(at).tolist()), area, where)
+    box = (y0, y0 + share.shape[0], x0, x0 + share.shape[1])
+    centre_y, centre_x = section_grid.to_nm(at).tolist()
+    return DamageSite(kind, (centre_y, centre_x), area, box)
 
 
 def carve(grey: Array, share: Array, *, rim: float, depth_px: float = 2.0) -> None:

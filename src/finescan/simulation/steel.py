@@ -101,7 +101,7 @@ def dual_phase(
     grey = _ferrite(grains, pixel_size_nm, rng)
     _cover(grey, level, pixel_size_nm, rng)
     phases = np.where(level > 0, MARTENSITE, FERRITE).astype(np.uint8)
-    damage = Damage.of(grey, phases, grid, VOID, rim=0.24)
+    damage = Damage.of(grey, phases, grid, VOID, rim=0.3)
     _damage(damage, grains, site_spacing_nm, pixel_size_nm, rng)
     np.clip(grey, 0.0, 1.0, out=grey)
     none = np.empty(0)
@@ -112,7 +112,7 @@ def _islands(grains: Labels, px: float, share: float, rng: np.random.Generator) 
     """Level set (ny, nx), positive inside martensite: irregular outlines that prefer the boundaries of the grains."""
     away = to_nearest(changes(grains[::STEP, ::STEP])) * np.float32(STEP * px / PULL_NM)
     level = blobs(grains.shape, [s / px for s in ISLAND_NM], ISLAND_WEIGHT, rng)
-    level += np.float32(1.3) * refined(np.exp(-(away**2)), grains.shape)
+    level += np.float32(1.8) * refined(np.exp(-(away**2)), grains.shape)
     level -= np.float32(threshold_for(level, share))
     return level
 

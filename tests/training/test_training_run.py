@@ -250,7 +250,7 @@ def test_the_ridge_filter_beats_interpolation(patches) -> None:
 @pytest.mark.parametrize(
     ("option", "text"),
     [
-        ({"minuets": 3}, r"'minuets' cannot be used.*Known are: architecture, minutes"),
+        ({"minuets": 3}, r"'minuets' cannot be used.*Known are: architecture, arguments"),
         ({"architecture": "ridge"}, "architecture is one of fast, strong"),
         ({"loss": "gan"}, "loss is one of l1, charbonnier, l2"),
         ({"minutes": -1}, "'minutes' cannot be used"),

@@ -162,8 +162,15 @@ class ReferenceNet(nn.Module):
             raise InputError(
                 f"References have sides of whole multiples of {FACTOR} pixels, but {tuple(ref.shape[2:])} came."
             )
-        queries = self.texture(self.enlarge(x))[2]
-        return self._transferred(x, queries, self.texture(self.to_reference_domain(ref))[2], self.texture(ref))
+        return self.with_features(x, *self.extracted(ref))
+
+    def extracted(self, ref: Tensor) -> tuple[Tensor, Features]:
+        """What a search in references (n, 1, hr, wr) looks at, and the textures that it may take from them."""
+        return self.texture(self.to_reference_domain(ref))[2], self.texture(ref)
+
+    def with_features(self, x: Tensor, keys: Tensor, sources: Features) -> Transferred:
+        """As :meth:`with_reference`, with what :meth:`extracted` gave of the references."""
+        return self._transferred(x, self.texture(self.enlarge(x))[2], keys, sources)
 
     def _transferred(self, x: Tensor, queries: Tensor, keys: Tensor, sources: Features) -> Transferred:
         attention, index = search(queries, keys)
@@ -205,19 +212,15 @@ class ReferenceNet(nn.Module):
     def _features(self, number: int) -> tuple[Tensor, Features]:
         """Keys and textures of a reference; kept where no gradient is wanted, the least recently used forgotten."""
         if torch.is_grad_enabled() or self.training:
-            return self._extracted(number)
+            return self.extracted(self.reference([number]))
         if number in self._kept:
             self._kept.move_to_end(number)
         else:
-            self._kept[number] = self._extracted(number)
+            self._kept[number] = self.extracted(self.reference([number]))
             size = 4 * sum(t.numel() for t in (self._kept[number][0], *self._kept[number][1]))
             while len(self._kept) > max(1, KEPT_BYTES // size):
                 self._kept.popitem(last=False)
         return self._kept[number]
-
-    def _extracted(self, number: int) -> tuple[Tensor, Features]:
-        ref = self.reference([number])
-        return self.texture(self.to_reference_domain(ref))[2], self.texture(ref)
 
     # ------------------------------------------------------------------ what was kept must not outlive the weights
     def train(self, mode: bool = True) -> Self:

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from finescan.values import ModelCard
 
+if TYPE_CHECKING:
+    from finescan.training.terms import Further
+
 State = dict[str, Tensor]
 Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network makes of a batch, and what it should have made; normalised.
+
+    Parameters
+    ----------
+    sr, target, weight : of the same shape; pixels of weight 0 do not count, and the target is meaningless there.
+    textures : transferred texture of networks with a reference, fine to coarse; else nothing.
+    """
+
+    sr: Tensor
+    target: Tensor
+    weight: Tensor
+    textures: tuple[Tensor, ...] = ()
+
+    @property
+    def real(self) -> Tensor:
+        """The target, with what the network says where nothing was recorded: no critic shall learn from gaps."""
+        return torch.where(self.weight > 0, self.target, self.sr.detach())
 
 
 class Sampler(Protocol):
@@ -49,6 +74,8 @@ class Job(Protocol):
     batch: int  # patches per step
     looks: int  # at the stop role, per member
     tries_bfloat16: bool  # on processors too, where timing says that it is faster
+    clip: float  # largest norm of the gradient
+    fixed: tuple[str, ...]  # how the names begin of what a network holds and training never changes
 
     @property
     def config(self) -> Any:
@@ -67,7 +94,14 @@ class Job(Protocol):
         """Sentences about the data."""
 
     def network(self, state: State | None = None) -> nn.Module:
-        """With fresh or the given weights, on the device, in the layout that is fastest."""
+        """With fresh or the given weights (what is :attr:`fixed` may be left out), on the device, in the layout that
+        is fastest."""
+
+    def initial(self, index: int) -> State | None:
+        """Weights that a member starts from and is judged with before its first step; None = fresh ones."""
+
+    def further(self, network: nn.Module, *, seed: int, bfloat16: bool) -> Further | None:
+        """Terms of the loss for the second part of a training, None without."""
 
     def sampler(self, seed: int) -> Sampler:
         """Of the training role."""
@@ -76,10 +110,13 @@ class Job(Protocol):
         """Of the weights of a network."""
 
     def learning_rate(self, step: int, steps: int) -> float:
-        """At a step."""
+        """At a step; groups of weights that learn more slowly say so with the entry "share"."""
 
-    def loss(self, network: nn.Module, batch: Any, bfloat16: bool) -> Tensor:
-        """Of a network on a batch of the sampler."""
+    def answer(self, network: nn.Module, batch: Any, bfloat16: bool) -> Answer:
+        """Of a network to a batch of the sampler."""
+
+    def content(self, answer: Answer) -> Tensor:
+        """The content loss of an answer: how far pixels are from their targets."""
 
     def psnr(self, networks: Sequence[nn.Module]) -> float:
         """Of the mean of networks on the stop role, dB."""

@@ -12,6 +12,7 @@ from finescan.training.job import Clock, Job, Settings
 from finescan.training.loop import Member
 
 _WARM, _TIMED = 2, 4
+_LONG_S = 4.0  # timing of one setting ends after about so long: slow networks need fewer looks
 _GAIN = 1.15  # a setting must be this much faster to be preferred
 
 
@@ -87,11 +88,20 @@ def _fastest(candidates: list[tuple[int, bool]], job: Job, clock: Clock) -> tupl
 
 
 def _seconds_per_step(job: Job, bfloat16: bool, clock: Clock) -> float:
-    """Median time of a step of a network that is thrown away."""
+    """Time of a step of a network that is thrown away; with further terms, the mean over both parts of a training."""
     member = Member(job, index=0, steps=_WARM + _TIMED, bfloat16=bfloat16)
-    times = []
-    for _ in range(_WARM + _TIMED):
+    seconds = _median_step(member, clock)
+    if member.further is None:
+        return seconds
+    member.turn, share = 0, member.further.terms.content_share
+    return share * seconds + (1 - share) * _median_step(member, clock)
+
+
+def _median_step(member: Member, clock: Clock) -> float:
+    times: list[float] = []
+    while len(times) < _WARM + _TIMED and (len(times) < 2 or sum(times) < _LONG_S):
         start = clock()
         member.step()
         times.append(clock() - start)
-    return sorted(times[_WARM:])[_TIMED // 2]
+    timed = sorted(times[min(_WARM, len(times) - 1) :])
+    return timed[len(timed) // 2]

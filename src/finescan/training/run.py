@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from finescan.errors import TrainingStopped
-from finescan.models import Model
+from finescan.models import MODELS, Model
 from finescan.patches import PatchSet
 from finescan.training.checkpoint import load_checkpoint, save_checkpoint
 from finescan.training.config import TrainConfig
@@ -19,6 +19,7 @@ from finescan.training.job import Clock, Job, device_of
 from finescan.training.loop import Member
 from finescan.training.pictures import PictureJob
 from finescan.training.planning import Plan, make_plan
+from finescan.training.references import ReferenceJob
 
 Progress = Callable[[float, float, str], None]
 
@@ -29,32 +30,41 @@ def train(
     patches: PatchSet,
     config: TrainConfig | None = None,
     *,
+    start: Model | None = None,
     folder: str | Path | None = None,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
 ) -> Model:
     """Train a network (or an ensemble) on the training role, and judge it on the stop role.
 
-    The test role is never looked at. What the answer should be made of is in ``card.training["chosen"]``: the
-    architecture's name, or that of the interpolator or ridge filter that did better on the stop role. The model
-    returned is the network in any case.
+    The test role is never looked at. With the content loss alone, the state with the smallest error on the stop role is
+    returned; where further terms are asked for (``config.terms``, or the recipe "published"), the last averaged one:
+    such terms trade errors per pixel for what looks recorded. What the answer should be made of is in
+    ``card.training["chosen"]``: the architecture's name, or that of the interpolator or ridge filter that did better on
+    the stop role. The model returned is the network in any case.
 
     Parameters
     ----------
     patches : from make_patches.
     config : how to train; None = :class:`TrainConfig` as it stands.
+    start : a model to go on from (fine-tuning): same architecture, factor and arguments. Its weights are judged on the
+        stop role before the first step, so that what is returned is no worse there than the start, except with
+        further terms. Grey statistics, and the bank of references, are those of ``patches``.
     folder : where checkpoints go; a training found there is continued, exactly as if it had never stopped.
     progress : called as ``progress(done, total, message)`` after every step.
     clock : seconds, for the time budget.
 
     Raises
     ------
+    InputError : patches of a size or ratio that the network or its critic cannot use; no room for a reference.
+    ModelError : ``start`` is of another network, or weights given in the configuration cannot be used.
     OutputError : the folder holds the training of other data or settings, or cannot be written.
     TrainingStopped : the loss became NaN before there was anything worth keeping.
     """
     config = config or TrainConfig()
     started = clock()
-    job = PictureJob(patches, config, device_of(config.device))
+    kind = ReferenceJob if MODELS[config.architecture].references else PictureJob
+    job = kind(patches, config, device_of(config.device), start=start)
     job.require_judge()
     return Training(job, None if folder is None else Path(folder), progress, clock, started).run()
 
@@ -97,6 +107,8 @@ class Training:
         member = Member(self._job, index=index, steps=plan.steps, bfloat16=plan.bfloat16)
         if current:
             member.load_state_dict(current)
+        elif self._job.initial(index) is not None:
+            self._look(member)
         healthy = True
         while healthy and not member.finished:
             healthy = member.step()
@@ -105,6 +117,7 @@ class Training:
         if member.best is not None:
             kept = {k: v.cpu() for k, v in member.best.items()}
             facts = {"state": kept, "psnr": member.best_psnr, "steps": member.step_done, "history": member.history}
+            facts["further"] = member.further is not None
             self._members.append(facts)
         if not healthy:
             self._not_finite(member)
@@ -115,13 +128,16 @@ class Training:
     def _after_step(self, plan: Plan, member: Member) -> None:
         every = max(10, -(-plan.steps // self._job.looks))
         if member.step_done % every == 0 or member.step_done == plan.steps:
-            psnr = self._job.psnr([member.averaged_network()])
-            member.judged(psnr, self._job.scores[self._job.baseline], self._seconds())
+            self._look(member)
         if self._folder and self._clock() - self._last_saved >= self._config.checkpoint_seconds:
             self._save(plan, member)
         if self._progress:
             done, total = member.index * plan.steps + member.step_done, plan.members * plan.steps
             self._progress(done, total, self._message(plan, member))
+
+    def _look(self, member: Member) -> None:
+        psnr = self._job.psnr([member.averaged_network()])
+        member.judged(psnr, self._job.scores[self._job.baseline], self._seconds())
 
     def _message(self, plan: Plan, member: Member) -> str:
         text = f"network {member.index + 1} of {plan.members}"
@@ -175,6 +191,11 @@ class Training:
                 f"On the held-out area that decides, {chosen} ({scores[chosen]:.2f} dB) did better than the network "
                 f"({scores[name]:.2f} dB), so {chosen} should be used."
             )
+            if any(m["further"] for m in kept):
+                self._notes.append(
+                    "The network was trained for likeness as well as for small errors, which costs PSNR by design: "
+                    "look at the pictures before believing or discarding them."
+                )
         facts = {
             "config": self._config.model_dump(),
             "plan": plan.to_dict(),

@@ -20,10 +20,11 @@ from finescan.errors import InputError, ModelError
 from finescan.models import MODELS, Model, build, complete_arguments, memory_format
 from finescan.patches import VolumePatchSet, VolumeSampler
 from finescan.patches.volume_sampling import VolumeBatch
-from finescan.training.job import Clock, State, device_of
-from finescan.training.loop import rate
+from finescan.training.job import Answer, Clock, State, device_of
+from finescan.training.loop import CLIP
 from finescan.training.losses import LOSSES
 from finescan.training.run import Progress, Training
+from finescan.training.schedules import cosine
 from finescan.training.volume_config import VolumeRecipe, VolumeTrainConfig
 from finescan.training.volume_judging import VolumeStopSet
 from finescan.values import ModelCard
@@ -120,6 +121,8 @@ class VolumeJob:
 
     baseline = "interpolated"
     tries_bfloat16 = True
+    clip = CLIP
+    fixed = ()
 
     def __init__(
         self, patches: VolumePatchSet, config: VolumeTrainConfig, device: torch.device, initial: Model | None = None
@@ -143,6 +146,13 @@ class VolumeJob:
             network.load_state_dict(state or self._initial or {})
         return network.to(self.device).to(memory_format=memory_format(self._name))  # type: ignore[call-overload]
 
+    def initial(self, index: int) -> State | None:
+        """None: every network of this job has the initial weights from the start."""
+        return None
+
+    def further(self, network: nn.Module, *, seed: int, bfloat16: bool) -> None:
+        """Volumes are trained with the content loss alone."""
+
     def sampler(self, seed: int) -> VolumeSampler:
         """Patches of the training role; voxels of unequal sides cannot be transposed."""
         size = self._patches.out_grid.pixel_size_nm
@@ -165,10 +175,10 @@ class VolumeJob:
 
     def learning_rate(self, step: int, steps: int) -> float:
         """Constant as published, else a short rise and half a cosine."""
-        return self._recipe.learning_rate * (rate(step, steps) if self._recipe.annealed else 1.0)
+        return self._recipe.learning_rate * (cosine(step, steps) if self._recipe.annealed else 1.0)
 
-    def loss(self, network: nn.Module, batch: VolumeBatch, bfloat16: bool) -> Tensor:
-        """The configured loss in units of the fine volume's standard deviation."""
+    def answer(self, network: nn.Module, batch: VolumeBatch, bfloat16: bool) -> Answer:
+        """In units of the fine volume's standard deviation."""
         grey, p = self._patches.hr_grey, self._patches
         lr, hr, weight, position = (torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in batch)
         x = lr * (p.gain / grey.std) + (p.offset - grey.mean) / grey.std
@@ -177,8 +187,12 @@ class VolumeJob:
             x, target, weight = (a[:, None] for a in (x, target, weight))
         x = x.contiguous(memory_format=memory_format(self._name))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            answer = network(x, position[:, None]) if self._arguments.get("position") else network(x)
-        return LOSSES[self._recipe.loss](answer, target, weight)
+            sr = network(x, position[:, None]) if self._arguments.get("position") else network(x)
+        return Answer(sr, target, weight)
+
+    def content(self, answer: Answer) -> Tensor:
+        """The configured loss."""
+        return LOSSES[self._recipe.loss](answer.sr, answer.target, answer.weight)
 
     def psnr(self, networks: Sequence[nn.Module]) -> float:
         """On the stop boxes."""

@@ -92,7 +92,7 @@ def facts(image: Array, grid: Grid, name: str) -> Image:
 
 
 def drawn(section_grid: Grid, kind: str, share: Array, corner: tuple[int, int]) -> DamageSite:
-    """The facts of a void, from the share of each pixel that it fills; the first pixel of ``share`` is at ``corner``."""
+    """The facts of a void, from the share of each pixel that it fills; ``share`` starts at the pixel ``corner``."""
     where = ndimage.find_objects((share > 0).astype(np.uint8))[0]
     y0, x0 = (c + s.start for c, s in zip(corner, where, strict=True))
     share = share[where]

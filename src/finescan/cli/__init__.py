@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 unexpected, 2 usage, 3 bad input, 4 registration refused, 
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ import typer
 
 import finescan
 from finescan import workflow
+from finescan.cli import models, studies
 from finescan.cli.options import (
     Channel,
     Coarse,
@@ -36,6 +36,7 @@ from finescan.cli.options import (
     box_of,
     reading_of,
 )
+from finescan.cli.output import show
 from finescan.cli.progress import Progress
 
 app = typer.Typer(
@@ -44,6 +45,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Two scans in, one trustworthy fine map out.",
 )
+app.add_typer(models.app, name="models")
+app.add_typer(studies.app, name="study")
 
 
 def _version(show: bool) -> None:
@@ -75,7 +78,7 @@ def check(
 ) -> None:
     """What is in the files and what is wrong with them, in seconds."""
     reading = reading_of(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
-    _show(workflow.check(coarse, fine, reading=reading), as_json)
+    show(workflow.check(coarse, fine, reading=reading), as_json)
 
 
 @app.command()
@@ -113,7 +116,7 @@ def run(
         result = workflow.run(
             coarse, fine, output, reading=reading, choices=choices, force=force, overwrite=overwrite, progress=progress
         )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -127,7 +130,7 @@ def demo(
     """The same as run, on a simulated sample with a known answer; needs no files."""
     with Progress(quiet=as_json) as progress:
         result = workflow.demo(output, seed=seed, minutes=minutes, overwrite=overwrite, progress=progress)
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -161,7 +164,7 @@ def register(
             overwrite=overwrite,
             progress=progress,
         )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -197,7 +200,7 @@ def train(
             overwrite=overwrite,
             progress=progress,
         )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -216,6 +219,13 @@ def enhance(
         list[Path] | None, typer.Option("--then", help="Volumes: a further model for the result of the one before.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="Number format of the result.")] = None,
+    match_intensities: Annotated[
+        bool,
+        typer.Option("--match-intensities", help="Give the map the brightness and contrast the model learned first."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although the map is unlike what the model learned from.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -229,10 +239,12 @@ def enhance(
             region=box_of(region),
             reading=reading_of(pixel_size, None, volume=volume, raw=raw, dataset=dataset),
             dtype=dtype,
+            match_intensities=match_intensities,
+            force=force,
             overwrite=overwrite,
             progress=progress,
         )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -252,7 +264,7 @@ def evaluate(
     judged = workflow.evaluate_files(
         result, reference, coarse=coarse, reading=reading, output=output, overwrite=overwrite
     )
-    _show(judged, as_json)
+    show(judged, as_json)
 
 
 @app.command()
@@ -283,7 +295,7 @@ def quantify(
         reading=reading_of(pixel_size, None, volume=volume, raw=raw, dataset=dataset),
         overwrite=overwrite,
     )
-    _show(result, as_json)
+    show(result, as_json)
 
 
 @app.command()
@@ -293,7 +305,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write the report of a finished run again."""
-    _show(workflow.report_folder(folder, output), as_json)
+    show(workflow.report_folder(folder, output), as_json)
 
 
 @app.command()
@@ -307,70 +319,13 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Write a simulated coarse and fine scan with their known answer."""
-    _show(workflow.simulate_files(recipe, output, size=size, ratio=ratio, seed=seed, overwrite=overwrite), as_json)
-
-
-@app.command()
-def models(
-    path: Annotated[Path | None, typer.Argument(help="A model folder, to print its card.")] = None,
-    as_json: Json = False,
-) -> None:
-    """The networks and baselines there are, or the card of a trained one."""
-    _show(workflow.list_models(path), as_json)
-
-
-study_app = typer.Typer(no_args_is_help=True, help="The published experiments, run again on simulated data.")
-app.add_typer(study_app, name="study")
-
-
-@study_app.command("foam")
-def study_foam(
-    output: Out = Path("foam"),
-    size: Annotated[int, typer.Option(help="Voxels along every edge; the paper has 512.")] = 128,
-    quick: Annotated[bool, typer.Option("--quick", help="Short trainings, for a look in minutes.")] = False,
-    sigmas: Annotated[str, typer.Option(help="Blurs of the projections, detector pixels.")] = "3,5,7,9",
-    minutes: Annotated[float | None, typer.Option(help="Training time per network; else by size.")] = None,
-    seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or a torch device.")] = "auto",
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """DeepNet, SRCNN, Richardson-Lucy and our network on a foam with known pores; continues where it stopped."""
-    from finescan import studies
-
-    try:
-        blurs = [float(v) for v in sigmas.split(",")]
-    except ValueError as e:
-        raise typer.BadParameter(
-            f"Blurs are numbers with commas between them, such as 3,5,7,9, but {sigmas!r} came."
-        ) from e
-    with Progress(quiet=as_json) as progress:
-        results = studies.study_foam(
-            output,
-            size=size,
-            quick=quick,
-            sigmas=blurs,
-            minutes=minutes,
-            seed=seed,
-            device=device,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    if as_json:
-        print(json.dumps({"truth": results.truth, "rows": results.rows}, indent=1))
-    else:
-        print(studies.text_table(results))
-        print(output / "report.html")
+    show(workflow.simulate_files(recipe, output, size=size, ratio=ratio, seed=seed, overwrite=overwrite), as_json)
 
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Versions, device and optional parts in use, and what is wrong with them."""
-    _show(workflow.doctor(), as_json)
-
-
-def _show(result: Any, as_json: bool) -> None:
-    print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False) if as_json else str(result))
+    show(workflow.doctor(), as_json)
 
 
 def _settings(pairs: list[str] | None) -> dict[str, Any]:

@@ -86,6 +86,14 @@ def sizes_of(text: str | None) -> tuple[float, ...] | None:
     return values
 
 
+def size_of(text: str) -> tuple[float, float]:
+    """``25`` or ``25,24`` as two numbers (y, x)."""
+    values = sizes_of(text) or ()
+    if len(values) == 3:
+        raise typer.BadParameter(f"The pixel size of a picture is one number, or two (y, x), in nm, but {text!r} came.")
+    return values[0], values[-1]
+
+
 def layout_of(text: str | None) -> Any:
     """A RawLayout."""
     from finescan.io import RawLayout

@@ -11,6 +11,14 @@ _HOME = {
     "run_foam": "foam",
     "study_foam": "foam",
     "text_table": "foam_page",
+    "SteelResults": "steel",
+    "SteelStudy": "steel",
+    "run_steel": "steel",
+    "study_steel": "steel",
+    "SandstoneResults": "sandstone",
+    "SandstoneStudy": "sandstone",
+    "run_sandstone": "sandstone",
+    "study_sandstone": "sandstone",
 }
 __all__ = sorted(_HOME)
 

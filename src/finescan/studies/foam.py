@@ -20,7 +20,7 @@ from finescan.quantification import Measurements
 from finescan.simulation.foam_scans import HRES_SIGMA_PX, Foam, plan_foam, realisations, record_foam, true_foam
 from finescan.studies.foam_judging import count_pores, judged, pore_facts
 from finescan.studies.foam_methods import METHODS, denoised, restore
-from finescan.studies.store import StudyFolder
+from finescan.studies.store import StudyFolder, write_page
 from finescan.values import Image
 
 Progress = Callable[[float, float, str], None]
@@ -208,13 +208,10 @@ def study_foam(
     -------
     FoamResults.
     """
-    from finescan.reporting import write_figures, write_study
     from finescan.studies.foam_page import build
 
     folder = Path(folder)
     study = FoamStudy(size, tuple(float(s) for s in sigmas), tuple(METHODS), minutes, quick, seed, device)
     results = run_foam(folder, study, overwrite=overwrite, progress=progress)
-    page = build(results)
-    write_study(folder / "report.html", page, overwrite=True)
-    write_figures(folder / "figures", page.figures(), page.tables(), overwrite=True)
+    write_page(folder, build(results))
     return results

@@ -8,13 +8,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import OutputError
 from finescan.values import Grid, Image
+
+if TYPE_CHECKING:
+    from finescan.reporting import StudyReport
 
 
 class StudyFolder:
@@ -75,6 +78,14 @@ class StudyFolder:
         if not path.exists():
             _whole(path, json.dumps(make(), default=_plain))
         return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_page(folder: Path, page: StudyReport) -> None:
+    """``report.html``, and every figure and table of it as files of their own."""
+    from finescan.reporting import write_figures, write_study
+
+    write_study(folder / "report.html", page, overwrite=True)
+    write_figures(folder / "figures", page.figures(), page.tables(), overwrite=True)
 
 
 def _saved(path: Path, array: NDArray[np.float32]) -> None:

@@ -15,6 +15,7 @@ _HOME = {
     "doctor": "doctor",
     "enhance_file": "verbs",
     "evaluate_files": "evaluating",
+    "import_weights": "importing",
     "list_models": "verbs",
     "load_landmarks": "verbs",
     "quantify_file": "volume_verbs",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from finescan.errors import InputError
 from finescan.models import MODELS, Model, build
 from finescan.models.reference import Features, ReferenceNet
-from finescan.patches import PatchSet, TripletSampler, cut_references
+from finescan.patches import PatchSet, ReferenceBank, TripletSampler, cut_references
 from finescan.patches.references import likenesses
 from finescan.training.config import TrainConfig
 from finescan.training.contestants import fit_contestants
@@ -67,9 +67,10 @@ class ReferenceJob(PictureTraining):
         device: torch.device,
         arguments: Mapping[str, Any] | None = None,
         start: Model | None = None,
+        references: ReferenceBank | None = None,
     ) -> None:
         super().__init__(patches, config, device, arguments, start)
-        self._cut_bank()
+        self._fill_bank(references)
         state: State = {} if start is None else start.members[0].state_dict()
         self._extractor = self._first_extractor(state)
         self._selector = self._first_selector(state)
@@ -79,13 +80,18 @@ class ReferenceJob(PictureTraining):
         self._keys: Tensor | None = None  # embeddings of the bank, where no training changes them
         self._features: dict[int, tuple[Tensor, Features]] = {}  # of references, where no training changes them
 
-    def _cut_bank(self) -> None:
-        """References from the training area; fewer or smaller ones than asked for change the network's arguments."""
+    def _fill_bank(self, given: ReferenceBank | None) -> None:
+        """References recorded apart, or from the training area; their number and size are arguments of the network."""
         count, side = int(self._arguments["references"]), int(self._arguments["side"])
         build(self._name, self._patches.factor, {**self._arguments, "references": 1})  # refuses what cannot be built
         window = max(self.recipe.patch, MODELS[self._name].window)
         smallest = self._patches.factor * window
-        bank = cut_references(self._patches, count=count, side=side, smallest=smallest, seed=self.config.seed)
+        bank = given or cut_references(self._patches, count=count, side=side, smallest=smallest, seed=self.config.seed)
+        if bank.side < smallest:
+            raise InputError(
+                f"References are at least as large as a patch, {smallest} x {smallest} fine pixels, but these have "
+                f"{bank.side} x {bank.side}. Record larger ones."
+            )
         self._arguments |= {"references": len(bank.crops), "side": int(bank.crops.shape[1])}
         self.notes += bank.notes
         self._bank, grey = bank, self._patches.hr_grey
@@ -118,6 +124,11 @@ class ReferenceJob(PictureTraining):
                 "(terms.vgg), or leave the choice to the network's own texture extractor (selector = 0)."
             )
         return {k: v.cpu() for k, v in self._vgg.state_dict().items()}
+
+    def fingerprint(self) -> str:
+        """Of settings, data, start and references."""
+        bank = hashlib.sha256(np.ascontiguousarray(self._bank.crops).tobytes()).hexdigest()
+        return hashlib.sha256((super().fingerprint() + bank).encode()).hexdigest()
 
     # ------------------------------------------------------------------ networks
     def network(self, state: State | None = None) -> ReferenceNet:
@@ -247,9 +258,9 @@ class ReferenceJob(PictureTraining):
 
     def _further_facts(self) -> dict[str, Any]:
         facts = super()._further_facts()
-        used = int(len(np.unique(self._used)))
+        used = len(np.unique(self._used))
         by = "VGG19" if self._arguments["selector"] else "the network's own texture extractor"
-        names = [self._patches.pieces[int(k)].name for k in self._bank.piece]
+        names = [self._patches.pieces[int(k)].name if k >= 0 else "recorded apart" for k in self._bank.piece]
         counts = {name: names.count(name) for name in dict.fromkeys(names)}
         side = int(self._arguments["side"])
         bank = {"count": len(names), "side_px": side, "used": used, "chosen_by": by, "cut_from": counts}

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from finescan.errors import TrainingStopped
+from finescan.errors import InputError, TrainingStopped
 from finescan.models import MODELS, Model
-from finescan.patches import PatchSet
+from finescan.patches import PatchSet, ReferenceBank
 from finescan.training.checkpoint import load_checkpoint, save_checkpoint
 from finescan.training.config import TrainConfig
 from finescan.training.job import Clock, Job, device_of
@@ -31,6 +31,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     start: Model | None = None,
+    references: ReferenceBank | None = None,
     folder: str | Path | None = None,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
@@ -50,6 +51,7 @@ def train(
     start : a model to go on from (fine-tuning): same architecture, factor and arguments. Its weights are judged on the
         stop role before the first step, so that what is returned is no worse there than the start, except with
         further terms. Grey statistics, and the bank of references, are those of ``patches``.
+    references : a bank that was recorded apart, instead of one cut from the training area.
     folder : where checkpoints go; a training found there is continued, exactly as if it had never stopped.
     progress : called as ``progress(done, total, message)`` after every step.
     clock : seconds, for the time budget.
@@ -63,10 +65,23 @@ def train(
     """
     config = config or TrainConfig()
     started = clock()
-    kind = ReferenceJob if MODELS[config.architecture].references else PictureJob
-    job = kind(patches, config, device_of(config.device), start=start)
+    job = _job(patches, config, start, references)
     job.require_judge()
     return Training(job, None if folder is None else Path(folder), progress, clock, started).run()
+
+
+def _job(
+    patches: PatchSet, config: TrainConfig, start: Model | None, references: ReferenceBank | None
+) -> PictureJob | ReferenceJob:
+    device = device_of(config.device)
+    if MODELS[config.architecture].references:
+        return ReferenceJob(patches, config, device, start=start, references=references)
+    if references is not None:
+        raise InputError(
+            f"{config.architecture} takes no texture from references, but {references} came. Leave them out, or train "
+            "ttsr-grey or ttsr."
+        )
+    return PictureJob(patches, config, device, start=start)
 
 
 class Training:

@@ -23,6 +23,19 @@ _HOME = {
     "Distribution": "distributions",
     "box_statistics": "distributions",
     "distribution": "distributions",
+    "Objects": "alike",
+    "calmed": "alike",
+    "choose_objects": "alike",
+    "compare": "alike",
+    "measure_alike": "alike",
+    "SizeComparison": "sizes",
+    "SizeSample": "sizes",
+    "area_share": "sizes",
+    "ks_distance": "sizes",
+    "pooled": "sizes",
+    "size_classes": "sizes",
+    "clearest_group": "groups",
+    "outer_group": "groups",
 }
 __all__ = sorted(_HOME)
 

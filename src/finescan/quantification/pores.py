@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from finescan.quantification.config import QuantifyConfig
 from finescan.quantification.measurements import Measurements
-from finescan.quantification.segmentation import Bulk, Segmentation, segment
+from finescan.quantification.segmentation import Bulk, Field, Segmentation, segment
 from finescan.quantification.shape import Shapes, measure
 from finescan.quantification.slabs import MARGIN, segment_in_slabs
 from finescan.quantification.threshold import TWO_GROUPS
-from finescan.values import Circle, Grid, Image
+from finescan.values import Grid, Image
 
 #: Voxels (a ball of radius 2), pixels (a disc of radius 2): smaller objects have a size but no shape.
 SHAPELESS_BELOW = {3: 33, 2: 13}
@@ -24,7 +24,7 @@ def quantify(
     image: Image,
     *,
     config: QuantifyConfig | None = None,
-    circle: Circle | None = None,
+    circle: Field = None,
     bulk: Bulk = None,
     keep_labels: bool = True,
     slab: int | None = None,
@@ -38,7 +38,8 @@ def quantify(
     ----------
     image : grey levels, ZYX or YX, any number format; read slice by slice if lazy. Voxels need not be cubes.
     config : choices; None = the published ones.
-    circle : field of view: what lies outside is not looked at and may be NaN. None = everything.
+    circle : field of view, a Circle or a boolean array (y, x): what lies outside is not looked at and may be NaN.
+        None = everything.
     bulk : where the sample is: a Circle, a boolean mask (z, y, x) or (y, x), or "hull" (the convex hull of the solid,
         slice by slice). Porosity refers to it; what lies outside it is air, and so is a dark rim or dent of the sample
         that opens to it as wide as it is deep. None = the whole field of view is sample.

@@ -17,6 +17,7 @@ from finescan.quantification.threshold import Threshold, otsu, sample
 from finescan.values import Circle, Grid, Image
 
 Bulk = Circle | NDArray[np.bool_] | str | None
+Field = Circle | NDArray[np.bool_] | None
 HULL = "hull"
 HULL_PIECE = 0.001  # pieces of solid smaller than this share of the largest are noise
 
@@ -51,7 +52,7 @@ class Segmentation:
 
 
 def segment(
-    image: Image, *, config: QuantifyConfig | None = None, circle: Circle | None = None, bulk: Bulk = None
+    image: Image, *, config: QuantifyConfig | None = None, circle: Field = None, bulk: Bulk = None
 ) -> Segmentation:
     """Find the pores of an image; parameters as for :func:`finescan.quantification.quantify`.
 
@@ -96,9 +97,18 @@ def stack(image: Image) -> Any:
     return image.data if image.grid.ndim == 3 else np.asarray(image.data[...])[None]
 
 
-def field_of_view(grid: Grid, circle: Circle | None) -> NDArray[np.bool_]:
-    """Columns (y, x) with reconstructed grey levels; all where no circle is given."""
-    return np.ones(grid.shape[-2:], bool) if circle is None else circle.mask(grid)
+def field_of_view(grid: Grid, circle: Field) -> NDArray[np.bool_]:
+    """Columns (y, x) with grey levels: inside the circle, or where the given array is True; all where there is none."""
+    if circle is None:
+        return np.ones(grid.shape[-2:], bool)
+    if isinstance(circle, Circle):
+        return circle.mask(grid)
+    if circle.dtype != bool or circle.shape != grid.shape[-2:] or not circle.any():
+        raise InputError(
+            f"A field of view is a Circle or a boolean array of {grid.shape[-2:]} px that is True somewhere, but "
+            f"{circle.dtype} of {circle.shape} came."
+        )
+    return circle
 
 
 def bulk_mask(

@@ -21,6 +21,7 @@ from finescan.errors import InputError
 from finescan.quantification.config import QuantifyConfig
 from finescan.quantification.segmentation import (
     Bulk,
+    Field,
     Segmentation,
     binarise,
     bulk_mask,
@@ -33,7 +34,7 @@ from finescan.quantification.segmentation import (
     touching_faces,
 )
 from finescan.quantification.shape import Shapes, measure
-from finescan.values import Circle, Image
+from finescan.values import Image
 
 MARGIN = 0.5  # of the slab, at first
 LONGEST = 2  # margins grow up to this many slabs
@@ -64,7 +65,7 @@ class _Part:
 
 
 def segment_in_slabs(
-    image: Image, slab: int, *, config: QuantifyConfig, circle: Circle | None = None, bulk: Bulk = None
+    image: Image, slab: int, *, config: QuantifyConfig, circle: Field = None, bulk: Bulk = None
 ) -> tuple[Segmentation, Shapes]:
     """Find and measure objects slab by slab; memory is that of the slab and its margins.
 

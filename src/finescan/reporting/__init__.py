@@ -23,6 +23,10 @@ budget_mb=10.0, flag_shares=None)``
 reference=False)``; ``pore_chapter(volumes, title=…, sentence="", caption="", bin_width_nm=None) -> Chapter``;
 ``pore_table(title, volumes, caption="", name="") -> Table``; ``pore_figures(volumes, …) -> (Figure, Figure)``.
 
+``size_chapter(comparisons, title=…, words=(), name="sizes")``: objects of pictures, from
+``quantification.compare``; ``tile_chapter(scores, candidate=…, words=(), name="tiles")`` from ``trust.tile_scores``.
+Chapters about scores go into ``Report.distributions``.
+
 **Studies**:
 
 ``StudyReport(title, headline, sentence, chapters, verdict="equal", facts=(), notes=(), provenance={})``,
@@ -37,7 +41,7 @@ Figures, from plain arrays (``title`` first, ``note`` and ``name`` last, all opt
 
 ``grouped_bars(title, groups, values, x_label="", y_label="", errors=None, marks=None, marks_name="published",
 limits=None, better="")``: ``values[name]`` is one number per group; ``marks`` are diamonds (published figures).
-``histogram_panels(title, {heading: [Sample, …]}, bin_width=…, x_label=…, y_label="count")``
+``histogram_panels(title, {heading: [Sample, …]}, bin_width=…, x_label=…, y_label="count", start=0.0)``
 ``box_plots(title, {heading: [Sample, …]}, y_label=…, limits=None, points=120)``
 ``curve_panels(title, {heading: [Series, …]}, x_label=…, y_label=…, minima=True, log_x=False, log_y=False)``
 ``picture_grid(title, {row: [picture or None, …]}, columns, pixel_size_nm=None, window=None, colours="grey",
@@ -75,6 +79,7 @@ from finescan.reporting.report import (
     Score,
     Series,
 )
+from finescan.reporting.sizes import size_chapter, size_table, tile_chapter
 from finescan.reporting.study import render_study, standalone_svg, write_figures, write_study
 from finescan.reporting.volume import VolumeBox, VolumeLayer, VolumeScene
 
@@ -122,7 +127,10 @@ __all__ = [
     "render",
     "render_study",
     "residual_arrows",
+    "size_chapter",
+    "size_table",
     "standalone_svg",
+    "tile_chapter",
     "write_figures",
     "write_report",
     "write_study",

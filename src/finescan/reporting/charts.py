@@ -103,24 +103,28 @@ def histogram_panels(
     bin_width: float,
     x_label: str,
     y_label: str = "count",
+    start: float = 0.0,
     note: str = "",
     name: str = "",
 ) -> Figure:
     """Histograms over each other, one frame per panel (pore diameters per method, one outline per blur).
 
-    All bins are ``bin_width`` wide and start at zero; the sample that is the reference is filled. The notes of the
-    samples (porosities) stand in the frame.
+    All bins are ``bin_width`` wide and begin at ``start``, which no value may lie below; the sample that is the
+    reference is filled. The notes of the samples (porosities) stand in the frame.
     """
     everything = [s.finite() for samples in panels.values() for s in samples]
-    top = max((float(v.max()) for v in everything if v.size), default=bin_width)
-    edges = bin_width * np.arange(math.floor(top / bin_width) + 2, dtype=np.float64)
+    low = min((float(v.min()) for v in everything if v.size), default=start)
+    if low < start:
+        raise InputError(f"The bins of {title!r} begin at {start:g}, but {low:g} came. Pass start= below it.")
+    top = max((float(v.max()) for v in everything if v.size), default=start + bin_width)
+    edges = start + bin_width * np.arange(math.floor((top - start) / bin_width) + 2, dtype=np.float64)
     counts = {h: [np.histogram(s.finite(), edges)[0] for s in samples] for h, samples in panels.items()}
     highest = max((int(c.max()) for cs in counts.values() for c in cs), default=1)
     names = _names(panels)
     style = dict(zip(names, styles_of(names), strict=True))
 
     def draw(heading: str, panel: Panel, first: bool) -> str:
-        x_axis = Axis([edges], False, panel.left, panel.right, limits=(0.0, float(edges[-1])))
+        x_axis = Axis([edges], False, panel.left, panel.right, limits=(float(edges[0]), float(edges[-1])))
         y_axis = Axis([[0, highest]], False, panel.bottom, panel.top, zero=True)
         parts = [frame(panel, x_axis, y_axis, x_label, y_label if first else "")]
         for k, (s, c) in enumerate(zip(panels[heading], counts[heading], strict=True)):

@@ -239,6 +239,7 @@ class Report:
     notes : warnings, shown right below the verdict.
     provenance : plain nested values: versions, files, hashes, seeds, date.
     measurements : chapters about what was measured (pores); no section when there are none.
+    distributions : chapters about how scores are distributed, below the tables of scores.
     """
 
     title: str
@@ -252,3 +253,4 @@ class Report:
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     measurements: tuple[Chapter, ...] = ()
+    distributions: tuple[Chapter, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from finescan.reporting.chapter import Chapter
 from finescan.reporting.chapters import chapter_html
 from finescan.reporting.figures import colour_map, line_plot, residual_arrows
 from finescan.reporting.report import (
@@ -57,7 +58,7 @@ def all_sections(report: Report, scenes: SceneWriter) -> list[Section]:
         _answer(report),
         section("overview", _whole(report), _overview(report, scenes)),
         section("crops", "Close-ups", _crops(report, scenes)),
-        section("metrics", "Scores", "".join(metric_table(t) for t in report.metrics) or _nothing("No score")),
+        section("metrics", "Scores", _scores(report, scenes)),
         *_measurements(report, scenes),
         section("spectra", "Detail", _plots(report.curves.spectra, "No power spectrum or ring correlation")),
         section("histograms", "Grey levels", _plots(report.curves.histograms, "No histogram")),
@@ -106,10 +107,16 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 def _measurements(report: Report, scenes: SceneWriter) -> list[Section]:
     if not report.measurements:
         return []
-    chapters = "".join(
-        f"{f'<h3>{escape(c.title)}</h3>' if c.title else ''}{chapter_html(c, scenes)}" for c in report.measurements
-    )
-    return [section("measurements", "Measured", chapters)]
+    return [section("measurements", "Measured", _chapters(report.measurements, scenes))]
+
+
+def _chapters(chapters: Iterable[Chapter], scenes: SceneWriter) -> str:
+    return "".join(f"{f'<h3>{escape(c.title)}</h3>' if c.title else ''}{chapter_html(c, scenes)}" for c in chapters)
+
+
+def _scores(report: Report, scenes: SceneWriter) -> str:
+    tables = "".join(metric_table(t) for t in report.metrics) or _nothing("No score")
+    return tables + _chapters(report.distributions, scenes)
 
 
 # ------------------------------------------------------------------ pictures

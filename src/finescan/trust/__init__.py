@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from finescan.trust.acceleration import Acceleration, break_even, measure_acceleration, relative_time
 from finescan.trust.consistency import (
     Consistency,
     calibrate,
@@ -16,6 +17,7 @@ from finescan.trust.consistency import (
     degrade,
     fit_psf_sigma,
 )
+from finescan.trust.distribution import TileScores, tile_scores
 from finescan.trust.domain import (
     GreyDistance,
     grey_distance,
@@ -68,6 +70,7 @@ _LATER = {
 __all__ = [
     "METRICS",
     "VOLUME_METRICS",
+    "Acceleration",
     "Block",
     "BlurFit",
     "Consistency",
@@ -78,10 +81,12 @@ __all__ = [
     "Score",
     "SimilarityMaps",
     "SliceFlicker",
+    "TileScores",
     "TrustReport",
     "VolumeMetric",
     "VolumeScores",
     "blur_fit",
+    "break_even",
     "calibrate",
     "calibrate_volume",
     "consistency_bands",
@@ -97,10 +102,12 @@ __all__ = [
     "judge_volume",
     "local_average",
     "matched",
+    "measure_acceleration",
     "ms_ssim",
     "ms_ssim_maps",
     "psnr",
     "radial_spectrum",
+    "relative_time",
     "ring_correlation",
     "rmse",
     "saturated",
@@ -110,6 +117,7 @@ __all__ = [
     "slice_flicker",
     "ssim",
     "ssim_map",
+    "tile_scores",
     "training_range",
     "untrained",
     "volume_scores",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from finescan import resampling, trust
 from finescan.errors import InputError
-from finescan.patches import PatchSet, Piece
+from finescan.patches import PatchSet, Piece, work_lr
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Grid, Image, Pair, Region, TrustMap, flag_bits
 
@@ -61,7 +61,7 @@ def held_out(patches: PatchSet, models: Mapping[str, Predicts], enhanced: Image,
         for n, model in models.items():
             results[n][box] = model.predict(piece.lr)
         results[name][box] = on_grid(enhanced, piece.out_grid)
-        tiles += _tiles(patches, piece, grid, row)
+        tiles += held_out_tiles(patches, piece, grid, row)
     return HeldOut(results, reference, mask, tuple(tiles), grid, in_place)
 
 
@@ -77,8 +77,25 @@ def on_grid(image: Image, grid: Grid) -> NDArray[np.float32]:
     return out
 
 
-def _tiles(patches: PatchSet, piece: Piece, grid: Grid, row: int) -> list[Region]:
-    """Test boxes of the map that touch this piece, on the collecting grid; boxes never overlap each other."""
+def interpolated(patches: PatchSet, lr: Image, bicubic: Predicts, grid: Grid) -> NDArray[np.float32]:
+    """Bicubic interpolation of the coarse map on a piece of the output grid, in the fine scan's grey levels."""
+    f, work = patches.factor, patches.work_grid
+    start = np.rint(patches.out_grid.to_index(grid.origin_nm)).astype(int)
+    low = np.clip(start // f - 3, 0, work.shape)
+    high = np.clip(-(-(start + grid.shape) // f) + 3, 0, work.shape)
+    block = work_lr(lr, work, low.tolist(), high.tolist()).array()
+    fine = bicubic.predict(block)
+    a, b = (start - low * f).tolist()
+    return fine[a : a + grid.shape[0], b : b + grid.shape[1]]
+
+
+def held_out_tiles(patches: PatchSet, piece: Piece, grid: Grid, row: int) -> list[Region]:
+    """Test boxes of the map that touch this piece, on the collecting grid; boxes never overlap each other.
+
+    Parameters
+    ----------
+    grid : of the collected pieces; ``row`` is the piece's first row on it.
+    """
     start = np.rint(patches.out_grid.to_index(piece.out_grid.origin_nm)).astype(int)
     taken = np.zeros(piece.hr.shape, bool)
     test = piece.role_fine("test")

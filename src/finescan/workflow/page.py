@@ -15,12 +15,15 @@ from finescan.models import Model
 from finescan.patches import PatchSet, Piece
 from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
+from finescan.workflow import judging, picture_measures
 from finescan.workflow.judging import on_grid
+from finescan.workflow.picture_measures import PictureMeasures
 from finescan.workflow.plan import Plan
 
 if TYPE_CHECKING:
     from finescan.workflow.page_volume import FinishedVolume
 
+_OBJECTIVES = {"grey": "grey levels", "joint-histogram": "joint histogram"}
 CROP_PX = 320  # output pixels along a crop
 
 
@@ -36,6 +39,7 @@ class Finished:
     enhanced: Image
     flags: TrustMap
     report: TrustReport
+    measured: PictureMeasures
     facts: Mapping[str, Any]
 
 
@@ -50,6 +54,8 @@ def build(done: Finished, plan: Plan) -> rp.Report:
         registrations=tuple(_registration(p) for p in done.pairs),
         curves=rp.Curves(learning(card.training, ("bicubic", "ridge")), _histograms(done), spectra(done.report)),
         metrics=tuple(_tables(done.report, str(done.facts["method"]))),
+        distributions=picture_measures.distributions(done.measured),
+        measurements=picture_measures.chapters(done.measured, done.patches.shares()["train"]),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
         provenance={
@@ -72,6 +78,7 @@ def summary(facts: Mapping[str, Any]) -> str:
             f"second opinion, {opinion['scan']} outside the training scans: {opinion['psnr_matched']:.2f} dB, "
             f"correlation {opinion['correlation']:.3f}"
         )
+    lines += picture_measures.summary_lines(facts)
     flagged = [f"{name} {100 * share:.2f} %" for name, share in facts["flags"].items() if share > 0]
     lines.append(f"flagged: {', '.join(flagged) or 'nothing'}")
     lines += [f"note: {note}" for note in facts["notes"]]
@@ -85,14 +92,19 @@ def headline_facts(done: Finished | FinishedVolume) -> tuple[tuple[str, str], ..
     size = " × ".join(f"{p:.4g}" for p in grid.pixel_size_nm)
     ratio = " × ".join(f"{r:.3f}" for r in done.patches.sr_factor)
     worst = max(p.residual.split_error_hr_px for p in done.pairs)
+    objectives = sorted({str(p.residual.method["objective"]) for p in done.pairs if "objective" in p.residual.method})
     shape = " × ".join(map(str, grid.shape))
+    faster = done.facts.get("acceleration")
+    time = picture_measures.acceleration_facts(faster) if faster else ()
     one, many = ("fine px", "px") if grid.ndim == 2 else ("fine voxels", "voxels")
     return (
         ("made by", str(done.facts["method"])),
         (f"ratio ({' × '.join(grid.axes.lower())})", ratio),
         ("output", f"{shape} {many} of {size} nm, {done.enhanced.dtype}"),
         ("registration, split error", f"{worst:.2f} {one}"),
+        *((("registration compared", " and ".join(_OBJECTIVES[o] for o in objectives)),) if objectives else ()),
         ("held-out blocks", str(done.report.facts["n_blocks"])),
+        *time,
         ("run time", f"{done.facts['seconds']:.0f} s"),
     )
 
@@ -193,16 +205,7 @@ def _crop_scene(done: Finished, grid: Grid, title: str, caption: str, piece: Pie
 
 def interpolated(done: Finished, grid: Grid) -> NDArray[np.float32]:
     """Bicubic interpolation of the coarse map on a piece of the output grid, in the fine scan's grey levels."""
-    from finescan.patches import work_lr
-
-    f, work = done.patches.factor, done.patches.work_grid
-    start = np.rint(done.patches.out_grid.to_index(grid.origin_nm)).astype(int)
-    low = np.clip(start // f - 3, 0, work.shape)
-    high = np.clip(-(-(start + grid.shape) // f) + 3, 0, work.shape)
-    block = work_lr(done.lr, work, low.tolist(), high.tolist()).array()
-    fine = done.contestants["bicubic"].predict(block)
-    a, b = (start - low * f).tolist()
-    return fine[a : a + grid.shape[0], b : b + grid.shape[1]]
+    return judging.interpolated(done.patches, done.lr, done.contestants["bicubic"], grid)
 
 
 def _native(image: Image, grid: Grid) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
-from finescan.workflow import judging, page
+from finescan.workflow import judging, page, picture_measures
 from finescan.workflow.checks import require_method
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
@@ -133,12 +133,14 @@ def complete(
             "the result is the interpolation."
         )
     job.notes += model.card.training.get("notes", [])
+    measured = picture_measures.measure(job, lr, hrs, pairs, patches, contestants, enhanced)
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
+    facts = {**facts, **measured.facts, "files": [*facts["files"], *measured.files]}
     facts["second_opinions"] = _second_opinions(job, pairs, patches, enhanced)
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.progress(0, 1, "report")
     job.save_plan()
-    finished = page.Finished(lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, facts)
+    finished = page.Finished(lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, measured, facts)
     write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return finished

@@ -231,6 +231,7 @@ def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model
         (job.folder.path / name).unlink(missing_ok=True)
     if wanted == "none":
         return Measured({})
+    wanted = "dark" if wanted == "auto" else wanted
     job.progress(0, 1, "measuring pores")
     config = QuantifyConfig(pores=wanted, faces="all")
     inside, facts = _inside(lr, patches, enhanced, model, config)

@@ -1,6 +1,7 @@
 """Files to images and images to files. Nothing heavy is loaded until a file is opened."""
 
 from finescan.io.fingerprint import fingerprint
+from finescan.io.flattening import flatten_lines, line_unrest, require_flat
 from finescan.io.inspection import describe, problems, require_pair
 from finescan.io.reading import READERS, read
 from finescan.io.volumes.raw import RawLayout
@@ -24,11 +25,14 @@ __all__ = [
     "describe",
     "fingerprint",
     "finish_ome_zarr",
+    "flatten_lines",
+    "line_unrest",
     "looks_like_volume",
     "open_ome_zarr",
     "problems",
     "read",
     "read_volume",
+    "require_flat",
     "require_pair",
     "write",
 ]

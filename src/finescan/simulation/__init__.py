@@ -9,6 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from finescan.simulation.lattice import lattice
+from finescan.simulation.lattice_scans import (
+    NO_FAULTS,
+    STEM_FAULTS,
+    STM_FAULTS,
+    Faults,
+    LatticePair,
+    LatticeScan,
+    record_stem,
+    record_stm,
+    simulate_lattice,
+    stem_pixel_size_nm,
+)
+from finescan.simulation.lattices import CRYSTALS, LatticeSample, lattice_sample
 from finescan.simulation.micrograph import Specimen, first_detector, grow, polycrystal, second_detector
 from finescan.simulation.pearlite import case_hardening
 from finescan.simulation.recipes import RECIPES, Recipe, Simulated, simulate
@@ -72,15 +85,23 @@ _VOLUMES = {
 }
 
 __all__ = [
+    "CRYSTALS",
+    "NO_FAULTS",
     "RECIPES",
     "RECORDINGS",
     "SAMPLES",
+    "STEM_FAULTS",
+    "STM_FAULTS",
     "ConeBeam",
     "DamageSite",
     "Exposure",
+    "Faults",
     "Foam",
     "FoamPair",
     "LargePair",
+    "LatticePair",
+    "LatticeSample",
+    "LatticeScan",
     "Placement",
     "Recipe",
     "Recording",
@@ -102,6 +123,7 @@ __all__ = [
     "grow_foam",
     "large_pair",
     "lattice",
+    "lattice_sample",
     "noise_free",
     "plan_foam",
     "polycrystal",
@@ -112,15 +134,19 @@ __all__ = [
     "reconstruct",
     "record_foam",
     "record_growing_foam",
+    "record_stem",
+    "record_stm",
     "sandstone",
     "scan",
     "second_detector",
     "sequential",
     "simulate",
     "simulate_foam",
+    "simulate_lattice",
     "simulate_volume_pair",
     "small_pairs",
     "specimen_px",
+    "stem_pixel_size_nm",
     "true_foam",
     "voxelise",
 ]

@@ -37,7 +37,7 @@ def lattice(
     for where, peak, sigma in ((major, 0.62, 0.17), (minor, 0.3, 0.13)):
         kept = rng.random(len(where)) >= VACANCIES
         bright = peak * (1 + VARIATION * rng.standard_normal(len(where)))
-        _paint(out, where[kept], bright[kept], sigma * period_px)
+        paint(out, where[kept], bright[kept], sigma * period_px)
     facts = Acquisition(vendor="simulation", pixel_size_from="simulation")
     return Image(np.clip(out, 0.0, 1.0), Grid.of(tuple(shape), pixel_size_nm), "lattice", facts)
 
@@ -64,8 +64,8 @@ def _columns(shape: Sequence[int], period: float, rng: np.random.Generator) -> N
     return at[((at > -period) & (at < size + period)).all(-1)]
 
 
-def _paint(out: NDArray[np.float32], where: NDArray[np.float64], peak: NDArray[np.float64], sigma: float) -> None:
-    """Add Gaussian spots in place."""
+def paint(out: NDArray[np.float32], where: NDArray[np.float64], peak: NDArray[np.float64], sigma: float) -> None:
+    """Add Gaussian spots in place: centres (n, 2) and sigma in pixels, heights (n,) in grey."""
     reach = int(np.ceil(4 * sigma))
     for (cy, cx), p in zip(where, peak, strict=True):
         y0, x0 = max(0, int(cy) - reach), max(0, int(cx) - reach)

@@ -177,4 +177,5 @@ class PatchSet:
 
     def __str__(self) -> str:
         shares = ", ".join(f"{n} {100 * s:.0f} %" for n, s in self.shares().items())
-        return f"{len(self.pieces)} fine scan(s), x{self.factor}: {shares}"
+        kind = "pieces of zoom levels" if self.chances else "fine scan(s)"
+        return f"{len(self.pieces)} {kind}, x{self.factor}: {shares}"

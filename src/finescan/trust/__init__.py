@@ -29,9 +29,12 @@ from finescan.trust.domain import (
     untrained,
 )
 from finescan.trust.evaluation import evaluate
+from finescan.trust.intensities import match_intensities
+from finescan.trust.likeness import Likeness, compare_looks, compare_with_card
 from finescan.trust.metrics import METRICS, Metric, essim, matched, ms_ssim, psnr, rmse, ssim
 from finescan.trust.report import Block, Gain, Score, TrustReport
 from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlation, shell_correlation, shell_spectrum
+from finescan.trust.seams import Seams, find_seams, seam_strength
 
 if TYPE_CHECKING:
     from finescan.trust.flicker import SliceFlicker, slice_flicker
@@ -76,9 +79,11 @@ __all__ = [
     "Consistency",
     "Gain",
     "GreyDistance",
+    "Likeness",
     "Metric",
     "RingCurve",
     "Score",
+    "Seams",
     "SimilarityMaps",
     "SliceFlicker",
     "TileScores",
@@ -89,6 +94,8 @@ __all__ = [
     "break_even",
     "calibrate",
     "calibrate_volume",
+    "compare_looks",
+    "compare_with_card",
     "consistency_bands",
     "consistency_map",
     "consistency_slabs",
@@ -96,11 +103,13 @@ __all__ = [
     "degrade_volume_onto",
     "essim",
     "evaluate",
+    "find_seams",
     "fit_psf_sigma",
     "grey_distance",
     "grey_statistics",
     "judge_volume",
     "local_average",
+    "match_intensities",
     "matched",
     "measure_acceleration",
     "ms_ssim",
@@ -112,6 +121,7 @@ __all__ = [
     "rmse",
     "saturated",
     "saturation_levels",
+    "seam_strength",
     "shell_correlation",
     "shell_spectrum",
     "slice_flicker",

@@ -4,6 +4,7 @@ from finescan.values.card import GreyStatistics, ModelCard
 from finescan.values.circle import Circle
 from finescan.values.grid import Grid
 from finescan.values.image import Acquisition, Image, StagePose
+from finescan.values.look import Look, look_of, look_of_parts
 from finescan.values.pair import Pair, Residual, Verdict
 from finescan.values.region import Region
 from finescan.values.tiles import Tile, TilePlan, halved
@@ -17,6 +18,7 @@ __all__ = [
     "GreyStatistics",
     "Grid",
     "Image",
+    "Look",
     "ModelCard",
     "Pair",
     "Region",
@@ -29,4 +31,6 @@ __all__ = [
     "Warp",
     "flag_bits",
     "halved",
+    "look_of",
+    "look_of_parts",
 ]

@@ -194,12 +194,15 @@ def enhance_file(
     region: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     reading: Reading | None = None,
     dtype: str | None = None,
+    match_intensities: bool = False,
+    force: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
     """Enhance a coarse map or volume with a model folder.
 
-    Work in progress is kept in ``<output>.work`` and continued by the next call.
+    A map is first compared with what the model learned from; the outcome says whether it is like it. Work in progress
+    is kept in ``<output>.work`` and continued by the next call.
 
     Parameters
     ----------
@@ -208,6 +211,9 @@ def enhance_file(
     output : ends in ``.tif``, ``.npy``, ``.png`` or ``.ome.zarr``; volumes also in ``.h5`` or ``.raw``.
     then : volumes: further model folders, each for the voxel size the one before arrives at.
     region : volumes: (start, stop) of a box of the result, voxels; only that is enhanced.
+    match_intensities : pictures: map the grey levels linearly to those of the training area first.
+    force : go on although the map is unlike the training area. A map is not refused today, only told about; the
+        outcome keeps that it was forced.
     """
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
@@ -223,16 +229,23 @@ def enhance_file(
     require_one_kind(loaded[0], lr)
     require_ratio(loaded[0], lr)
     if lr.grid.ndim == 3:
+        if match_intensities:
+            raise InputError("Grey levels are matched for pictures only. Leave out --match-intensities.")
         return enhance_volume_file(
             loaded, lr, output, dtype=dtype, region=region, overwrite=overwrite, progress=progress
         )
     if then or region is not None:
         raise InputError("Regions and chains of models are for volumes. Crop the map first, or enhance its result.")
+    from finescan.workflow.comparing import prepare
+
+    compared = prepare(lr, loaded[0].card, match=match_intensities, force=force)
+    if progress is not None and compared.likeness.verdict == "unlike":
+        progress(1, 1, "comparing: the map is unlike what the model learned from")
     work = output.with_name(output.name + ".work")
-    enhanced = enhance(
-        loaded[0], lr, folder=work, config=EnhanceConfig(dtype=dtype, overwrite=overwrite), progress=progress
-    )
-    return published(enhanced, output, work, overwrite)
+    config = EnhanceConfig(dtype=dtype, saturation=compared.saturation, overwrite=overwrite)
+    enhanced = compared.recorded(enhance(loaded[0], compared.lr, folder=work, config=config, progress=progress))
+    made = published(enhanced, output, work, overwrite)
+    return Outcome({**made.facts, **compared.facts}, made.text)
 
 
 def simulate_files(

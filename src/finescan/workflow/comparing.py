@@ -1,0 +1,114 @@
+"""Before a model is used on a map: is the map like what the model learned from, and can its grey levels be matched?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan.enhancement import Enhanced
+from finescan.enhancement.source import nearest, survey
+from finescan.errors import InputError
+from finescan.patches import work_lr
+from finescan.trust import compare_with_card, match_intensities
+from finescan.trust.intensities import mapped, matching_sentences
+from finescan.trust.likeness import Likeness, unknown
+from finescan.values import Grid, Image, Look, ModelCard, look_of
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A map, ready for the model.
+
+    Parameters
+    ----------
+    lr : the map; in float32 with matched grey levels where that was asked for.
+    likeness : of the map as it was recorded.
+    sentences : everything to tell.
+    facts : the same for JSON.
+    saturation : (low, high) where the matched map is cut off; None = as usual.
+    """
+
+    lr: Image
+    likeness: Likeness
+    sentences: tuple[str, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+    saturation: tuple[float | None, float | None] | None = None
+
+    def recorded(self, enhanced: Enhanced) -> Enhanced:
+        """The result with what was found and done, in its notes and in the facts that travel with the image."""
+        known = {"likeness": self.facts["likeness"]["verdict"], "distance": self.facts["likeness"]["distance"]}
+        extra = {**enhanced.image.acquisition.extra, "compared_with_training": known}
+        if "matched_intensities" in self.facts:
+            extra["matched_intensities"] = {k: self.facts["matched_intensities"][k] for k in ("gain", "offset")}
+        image = replace(enhanced.image, acquisition=replace(enhanced.image.acquisition, extra=extra))
+        return replace(enhanced, image=image, notes=(*self.sentences, *enhanced.notes))
+
+
+def compare_map(lr: Image, card: ModelCard) -> tuple[Likeness, Look | None]:
+    """How like a map is to the training area of a model, and its look on the grid the network reads."""
+    try:
+        look = look_of(_as_read(lr, card))
+    except InputError as e:  # nothing to compare is no reason not to enhance
+        return unknown(f"It cannot be said whether the map is like the training area. {e}"), None
+    return compare_with_card(look, card), look
+
+
+def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = False) -> Compared:
+    """Compare a map with the training area of a model and, if asked for, match its grey levels.
+
+    Parameters
+    ----------
+    lr : the coarse map.
+    card : of the model.
+    match : map the grey levels linearly to those of the training area.
+    force : the user goes on whatever the comparison says; noted in the facts.
+
+    Raises
+    ------
+    InputError : the grey levels of a constant map were to be matched.
+    """
+    likeness, look = compare_map(lr, card)
+    facts: dict[str, Any] = {"likeness": {**likeness.to_dict(), "forced": force}}
+    if not match:
+        return Compared(lr, likeness, likeness.sentences, facts)
+    look = look or look_of(lr.data)
+    result, gain, offset = match_intensities(lr, card, look=look)
+    after = compare_with_card(look.mapped(gain, offset), card)
+    facts["matched_intensities"] = {"gain": gain, "offset": offset, "likeness_after": after.to_dict()}
+    before = likeness.sentences[: -1 if likeness.verdict == "unlike" else None]  # the advice is for what remains
+    said = [*before, *matching_sentences(look, card, gain, offset)]
+    if after.verdict != "unknown":
+        said += [f"With matched grey levels: {after.sentences[0]}", *after.sentences[1:]]
+    return Compared(result, likeness, tuple(said), facts, _cut_off(lr, gain, offset))
+
+
+def _cut_off(lr: Image, gain: float, offset: float) -> tuple[float | None, float | None]:
+    """Where a map was cut off, in matched grey levels: their number format no longer says so."""
+    low, high = survey(lr, None).saturation
+    ends = [None if v is None else float(mapped(v, gain, offset)) for v in (low, high)]
+    return ends[0], ends[1]
+
+
+def _as_read(lr: Image, card: ModelCard) -> Any:
+    """The map on the grid the network reads; resampled where it is looked at, if the two grids differ."""
+    work = lr.grid.refine(card.sr_factor).coarsen(card.factor)
+    return lr.data if work.same_as(lr.grid) else _OnWorkGrid(lr, work)
+
+
+class _OnWorkGrid:
+    """Slices of a map on another grid, NaN where the nearest recorded pixel is missing."""
+
+    def __init__(self, lr: Image, grid: Grid) -> None:
+        self.lr, self.grid, self.shape = lr, grid, grid.shape
+
+    def __getitem__(self, where: tuple[slice, slice]) -> NDArray[np.float64]:
+        start, stop = zip(*(w.indices(n)[:2] for w, n in zip(where, self.shape, strict=True)), strict=True)
+        rows, columns = (nearest(self.grid, self.lr.grid, k)[where[k]] for k in range(2))
+        part = np.asarray(self.lr.data[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+        known = np.isfinite(part.astype(np.float64))[np.ix_(rows - rows[0], columns - columns[0])]
+        if not known.any():
+            return np.full(known.shape, np.nan)
+        return np.where(known, work_lr(self.lr, self.grid, start, stop).array(), np.nan)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 
 import finescan
+from finescan.errors import InputError
 from finescan.models import MODELS, Model, build, complete_arguments, fit_ridge
-from finescan.patches import PatchSet
+from finescan.patches import ROLES, PatchSet, Piece
 from finescan.training.judging import StopSet, normalised
-from finescan.values import ModelCard
+from finescan.values import Look, ModelCard, look_of_parts
+
+Box = tuple[slice, slice]
 
 #: always run beside a network
 CONTESTANTS = ("nearest", "bicubic", "lanczos", "ridge")
+RIDGE_PIXELS = 1_000_000  # coarse pixels that the ridge filter is fitted on, of sets of many pieces
 
 
 def fit_contestants(patches: PatchSet) -> dict[str, Model]:
@@ -40,10 +46,12 @@ def make_card(
     """The card of a model trained (or fitted, or just set up) on a PatchSet."""
     shares = patches.shares()
     extent = [
-        {"name": p.name, "start_nm": list(p.work_grid.edge_nm), "size_nm": list(p.work_grid.extent_nm)}
-        for p in patches.pieces
+        {"name": name, "start_nm": list(grid.edge_nm), "size_nm": list(grid.extent_nm)}
+        for name, grid in dict.fromkeys((p.name, p.work_grid) for p in patches.pieces)
     ]
     facts = {"extent": extent, "shares": shares, "saturated": dict(patches.saturated), "notes": list(patches.notes)}
+    with suppress(InputError):  # no place large enough for statistics: the model is good without them
+        facts["look"] = training_look(patches).to_dict()
     return ModelCard(
         architecture=architecture,
         arguments=dict(arguments),
@@ -68,14 +76,42 @@ def make_card(
     )
 
 
+def training_look(patches: PatchSet) -> Look:
+    """Statistics of the coarse scan where it is learned from: what later maps are compared with."""
+    # all of the training role, also what is too bright, too dark or too noisy to learn from: it is part of the sample
+    return look_of_parts(patches.read or ((p.lr, p.role == ROLES["train"]) for p in patches.pieces))
+
+
 def _ridge(patches: PatchSet) -> torch.nn.Module:
     grey = patches.hr_grey
     samples = (
         (
-            normalised(patches, p.lr),
-            ((p.hr - grey.mean) / grey.std).astype(np.float32),
-            p.role_fine("train").astype(np.float32),
+            normalised(patches, p.lr[box]),
+            ((p.hr[fine] - grey.mean) / grey.std).astype(np.float32),
+            p.role_fine("train")[fine].astype(np.float32),
         )
-        for p in patches.pieces
+        for p, box, fine in _ridge_windows(patches)
     )
     return fit_ridge(samples, patches.factor, **complete_arguments("ridge"))
+
+
+def _ridge_windows(patches: PatchSet) -> Iterator[tuple[Piece, Box, Box]]:
+    """What of every piece the ridge filter is fitted on, in coarse and in fine pixels.
+
+    All of it; of sets with chances, a window somewhere in the training part as large as its chance says: the same
+    mixture of pieces that networks see, and no more than a linear filter needs.
+    """
+    for k, p in enumerate(patches.pieces):
+        sides = list(p.lr.shape)
+        first = [0, 0]
+        if patches.chances:
+            some = np.argwhere(p.role == ROLES["train"])
+            if not len(some):
+                continue
+            side = math.ceil(math.sqrt(RIDGE_PIXELS * patches.chances[k] / sum(patches.chances)))
+            middle = some[np.random.default_rng(k).integers(len(some))].tolist()
+            sides = [min(side, n) for n in sides]
+            first = [min(max(0, m - s // 2), n - s) for m, s, n in zip(middle, sides, p.lr.shape, strict=True)]
+        rows, columns = (slice(a, a + s) for a, s in zip(first, sides, strict=True))
+        fine = (slice(p.factor * s.start, p.factor * s.stop) for s in (rows, columns))
+        yield p, (rows, columns), tuple(fine)  # type: ignore[misc]

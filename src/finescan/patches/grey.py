@@ -13,6 +13,7 @@ from finescan.values import GreyStatistics
 
 AVERAGE_PX = 5  # side of the box over which a coarse pixel's surroundings are averaged for ``lr_range``
 RANGE_PERCENTILES = (0.01, 99.99)
+LARGEST_MASK = 0.2  # an end level that fills more of the scan than this is part of the sample, not saturation
 _PILE = 5.0  # an end level this many times as frequent as the levels next to it is a pile-up
 _LAPLACIANS = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
 _WEAK = 0.3  # below this correlation a regression line says nothing about contrast
@@ -45,6 +46,14 @@ def saturation_levels(data: NDArray[Any]) -> tuple[float | None, float | None]:
         beside = np.count_nonzero(near) / steps
         cut.append(float(level) if count >= max(20, 2e-4 * values.size) and count > _PILE * beside else None)
     return cut[0], cut[1]
+
+
+def cut_levels(values: NDArray[Any]) -> tuple[float | None, float | None]:
+    """:func:`saturation_levels`, but not one that fills so much of the scan that it must be the sample itself."""
+    levels = saturation_levels(values)
+    shares = [0.0 if v is None else np.count_nonzero(values == v) / values.size for v in levels]
+    low, high = (v if s <= LARGEST_MASK else None for v, s in zip(levels, shares, strict=True))
+    return low, high
 
 
 def saturated(data: NDArray[Any], levels: tuple[float | None, float | None]) -> Bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,3 +64,12 @@ def contrast_notes(gain: float, r: float) -> list[str]:
     if abs(r) < 0.3:
         return [f"Coarse and fine grey levels hardly correlate (r = {r:.2f}): the grey map is a rough one."]
     return ["The contrast of the two scans is inverted; the grey map takes care of it."] if gain < 0 else []
+
+
+def saturation_notes(shares: Mapping[str, float]) -> list[str]:
+    """What to say about shares of saturated pixels, "lr" and "hr"; nothing where hardly any is."""
+    return [
+        f"{100 * shares[key]:.1f} % of the {name} is saturated in the overlap and was not learned from."
+        for key, name in (("lr", "coarse map"), ("hr", "fine scan"))
+        if shares[key] > 0.001
+    ]

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from finescan.errors import InputError
 from finescan.patches import grey
-from finescan.patches.learned import contrast_notes, learned_range, smooth, training_grey
+from finescan.patches.learned import contrast_notes, learned_range, saturation_notes, smooth, training_grey
 from finescan.patches.pieces import PatchSet, Piece, choose_factor
 from finescan.patches.split import STOP, TEST, TRAIN, Split, SplitConfig, assign_roles
 from finescan.resampling import resample, sample, smoothed, spline_coefficients
@@ -19,7 +19,6 @@ from finescan.values import Grid, Image, Pair, Region
 
 MARGIN_PX = 32  # context around the fine scan, coarse pixels; at least the largest halo
 COARSER_JUDGES = 1.25  # a scan this much coarser than the target pitch does not train
-LARGEST_MASK = 0.2  # an end level that fills more of the scan than this is part of the sample, not saturation
 LEAST_TRAIN, LEAST_HELD = 576, 64  # coarse pixels
 _ROWS = 1 << 20
 _LOOKED_AT = 1 << 22  # pixels from which a scan's cut-off grey levels are told
@@ -75,7 +74,7 @@ def make_patches(
     split, corner = _split(raws, config)
     pieces = tuple(_piece(raw, split, corner, out_grid, work_grid, factor) for raw in raws)
     _require_enough(pieces, raws, config)
-    notes += list(split.notes) + _saturation_notes(raws)
+    notes += [*split.notes, *saturation_notes(_saturated_shares(raws))]
     lr_grey, hr_grey, gain, offset, r = training_grey(pieces)
     notes += contrast_notes(gain, r)
     boxes = {k: [_moved(b, corner) for b in v] for k, v in split.boxes.items()}
@@ -183,13 +182,9 @@ def _fine(pair: Pair, onto: Grid) -> tuple[NDArray[np.float32], Bool, Bool, Bool
 
 
 def _cut_levels(image: Image) -> tuple[float | None, float | None]:
-    """Cut-off levels of a whole scan, but not one that fills so much of it that it must be the sample itself."""
+    """:func:`grey.cut_levels` of a whole scan."""
     step = max(1, round((image.grid.size / _LOOKED_AT) ** 0.5))  # a map can be larger than memory
-    some = np.asarray(image.data[::step, ::step])
-    levels = grey.saturation_levels(some)
-    shares = [0.0 if v is None else np.count_nonzero(some == v) / some.size for v in levels]
-    low, high = (v if s <= LARGEST_MASK else None for v, s in zip(levels, shares, strict=True))
-    return low, high
+    return grey.cut_levels(np.asarray(image.data[::step, ::step]))
 
 
 def _coarse_masks(lr: Image, box: Grid) -> tuple[Bool, Bool, Bool]:
@@ -271,15 +266,6 @@ def _saturated_shares(raws: Sequence[_Raw]) -> dict[str, float]:
         "lr": sum(int(r.saturated_lr.sum()) for r in raws) / coarse,
         "hr": sum(int(r.saturated_hr.sum()) for r in raws) / fine,
     }
-
-
-def _saturation_notes(raws: Sequence[_Raw]) -> list[str]:
-    shares = _saturated_shares(raws)
-    return [
-        f"{100 * shares[key]:.1f} % of the {name} is saturated in the overlap and was not learned from."
-        for key, name in (("lr", "coarse map"), ("hr", "fine scan"))
-        if shares[key] > 0.001
-    ]
 
 
 def _moved(box: tuple[int, int, int, int], corner: Corner) -> tuple[int, int, int, int]:

@@ -16,10 +16,11 @@ searched window are each brought to mean 1/2 and standard deviation 1/6, with a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from finescan.errors import InputError
 
@@ -27,7 +28,8 @@ WINDOW = 7  # side of SSIM's window, coarse pixels
 MEAN, SPREAD = 0.5, 1 / 6
 LEAST_SIDE = 15  # coarse pixels of a patch; a smaller one holds too few windows to tell offsets apart
 _C1, _C2 = 0.01**2, 0.03**2
-_AT_ONCE = 64  # patches, so that what is worked on stays in the processor's cache
+_AT_ONCE = 128  # patches: few enough for the cache, enough to make the loops cheap
+_VOTERS = 5  # blocks that say how far a place has drifted
 
 Float = NDArray[np.float32]
 
@@ -94,26 +96,34 @@ def best_offset(
             f"covers {box[0, 1:3].tolist()} to {box[0, 3:].tolist()}. Choose a patch farther inside, or a smaller "
             "search window."
         )
-    around = np.zeros(box[0, 3:], np.float32)
-    around[corner[0] :, corner[1] :] = patch
-    return search([around], [np.asarray(hr, np.float32)], box, factor, search_hr_px)[0]
+    scan = np.zeros(box[0, 3:], np.float32)
+    scan[corner[0] :, corner[1] :] = patch
+    return search([scan], [np.asarray(hr, np.float32)], box, factor, search_hr_px)[0]
 
 
 def search(
-    lr: Sequence[Float], hr: Sequence[Float], boxes: NDArray[np.intp], factor: int, search_hr_px: int
+    lr: Sequence[Float],
+    hr: Sequence[Float],
+    boxes: NDArray[np.intp],
+    factor: int,
+    search_hr_px: int,
+    around: NDArray[np.intp] | None = None,
 ) -> list[Offset]:
     """:func:`best_offset` of many patches of many pairs at once.
 
     Parameters
     ----------
     lr, hr : coarse and fine scan of each pair, finite.
-    boxes : (m, 5) pair, and top, left, bottom, right of the patch in coarse pixels, in the pair's :func:`core`.
+    boxes : (m, 5) pair, and top, left, bottom, right of the patch in coarse pixels; moved by ``around`` it lies in the
+        pair's :func:`core`.
     factor, search_hr_px : as there.
+    around : (m, 2) middle of the search window of each patch, whole coarse pixels; None = no shift.
 
     Returns
     -------
-    m offsets.
+    m offsets, that of the window's middle included.
     """
+    around = np.zeros((len(boxes), 2), np.intp) if around is None else around
     sides = boxes[:, 3:] - boxes[:, 1:3]
     if len(boxes) and sides.min() < LEAST_SIDE:
         raise InputError(
@@ -125,9 +135,10 @@ def search(
         same = np.flatnonzero((sides == shape).all(axis=1))
         for first in range(0, len(same), _AT_ONCE):
             some = same[first : first + _AT_ONCE]
-            scores = _scores(*_gather(lr, hr, boxes[some], factor, search_hr_px), factor, search_hr_px)
+            pixels = _gather(lr, hr, boxes[some], around[some], factor, search_hr_px)
+            scores = _scores(*pixels, factor, search_hr_px)
             for k, one in zip(some.tolist(), np.moveaxis(scores, -1, 0), strict=True):
-                found[k] = _peak(one, factor, search_hr_px)
+                found[k] = _moved(_peak(one, factor, search_hr_px), factor * around[k])
     return [f for f in found if f is not None]
 
 
@@ -145,16 +156,21 @@ def _reach(hr_shape: Sequence[int], factor: int, search_hr_px: int) -> tuple[tup
 
 
 def _gather(
-    lr: Sequence[Float], hr: Sequence[Float], boxes: NDArray[np.intp], factor: int, reach: int
+    lr: Sequence[Float],
+    hr: Sequence[Float],
+    boxes: NDArray[np.intp],
+    around: NDArray[np.intp],
+    factor: int,
+    reach: int,
 ) -> tuple[Float, Float]:
     """Standardised patches (h, w, m) and the fine windows that the search looks at (H, W, m); patches run fastest."""
     phase = nearest_phase(factor)
     patches, windows = [], []
-    for k, top, left, bottom, right in boxes.tolist():
+    for (k, top, left, bottom, right), (dy, dx) in zip(boxes.tolist(), around.tolist(), strict=True):
         patches.append(_standardised(lr[k][top:bottom, left:right]))
         rows, columns = (
             slice(factor * a + phase - reach, factor * (b - 1) + phase + reach + 1)
-            for a, b in ((top, bottom), (left, right))
+            for a, b in ((top + dy, bottom + dy), (left + dx, right + dx))
         )
         windows.append(_standardised(hr[k][rows, columns]))
     return np.stack(patches, axis=-1), np.stack(windows, axis=-1)
@@ -170,28 +186,33 @@ def _scores(x: Float, window: Float, factor: int, reach: int) -> Float:
     """SSIM of every patch at every offset, (2 reach + 1, 2 reach + 1, m)."""
     (h, w, m), n = x.shape, 2 * reach + 1
     scores = np.empty((n, n, m), np.float32)
-    mean_x = _box_mean(x)
-    spread_x = _box_mean(x * x) - mean_x * mean_x + np.float32(_C2)
-    mean_x += np.float32(MEAN)
-    square_x = mean_x * mean_x + np.float32(_C1)
+    of_x = _moments(x)
     for row, column in _phases(factor):
         # one thinned copy serves all offsets that differ by whole coarse pixels
         y = np.ascontiguousarray(window[row::factor, column::factor])
-        mean_y = _box_mean(y)
-        spread_y = _box_mean(y * y) - mean_y * mean_y
-        mean_y += np.float32(MEAN)
+        of_y = _moments(y)
         for dy in range(row, n, factor):
             for dx in range(column, n, factor):
                 a, b = dy // factor, dx // factor
-                box = slice(a, a + mean_x.shape[0]), slice(b, b + mean_x.shape[1])
-                my, product = mean_y[box], _box_mean(x * y[a : a + h, b : b + w])
-                both = mean_x * my
-                # covariance of values less MEAN is that of the values: only the means were moved
-                product -= (mean_x - np.float32(MEAN)) * (my - np.float32(MEAN))
-                ssim = (2 * both + np.float32(_C1)) * (2 * product + np.float32(_C2))
-                ssim /= (square_x + my * my) * (spread_x + spread_y[box])
-                scores[dy, dx] = ssim.mean(axis=(0, 1))
+                box = slice(a, a + len(of_x[0])), slice(b, b + of_x[0].shape[1])
+                product = _box_mean(x * y[a : a + h, b : b + w])
+                scores[dy, dx] = _ssim(of_x, (of_y[0][box], of_y[1][box]), product).mean(axis=(0, 1))
     return scores
+
+
+def _moments(x: Float) -> tuple[Float, Float]:
+    """Mean and variance in every window."""
+    mean = _box_mean(x)
+    return mean, _box_mean(x * x) - mean * mean
+
+
+def _ssim(x: tuple[Float, Float], y: tuple[Float, Float], product: Float) -> Float:
+    """SSIM of every window from means and variances of values about 0, and the mean of their product."""
+    covariance = product - x[0] * y[0]
+    mx, my = x[0] + np.float32(MEAN), y[0] + np.float32(MEAN)
+    above = (2 * mx * my + np.float32(_C1)) * (2 * covariance + np.float32(_C2))
+    below: Float = (mx * mx + my * my + np.float32(_C1)) * (x[1] + y[1] + np.float32(_C2))
+    return np.divide(above, below, out=below)
 
 
 def _phases(factor: int) -> Iterator[tuple[int, int]]:
@@ -235,6 +256,14 @@ def _peak(scores: Float, factor: int, reach: int) -> Offset:
     return Offset(row - reach, column - reach, float(scores[row, column]), shift, rim)
 
 
+def _moved(offset: Offset, by: NDArray[np.intp]) -> Offset:
+    """The same find, counted from no shift instead of the middle of its search window."""
+    dy, dx = by.tolist()
+    return replace(
+        offset, dy=offset.dy + dy, dx=offset.dx + dx, shift=(offset.shift[0] + dy, offset.shift[1] + dx)
+    )  # fmt: skip
+
+
 def _vertex(line: Float, at: int) -> float:
     """Fraction by which the top of a parabola through the best score and its neighbours lies beyond it."""
     if not 0 < at < len(line) - 1:
@@ -242,3 +271,35 @@ def _vertex(line: Float, at: int) -> float:
     before, top, after = (float(v) for v in line[at - 1 : at + 2])
     bend = before - 2 * top + after
     return float(np.clip((before - after) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
+
+
+def drift(
+    lr: Float, hr: Float, factor: int, places: NDArray[np.floating], *, block: int = 64, far: int = 12
+) -> NDArray[np.intp]:
+    """How far a large pair has drifted apart around places, in whole coarse pixels; none in a small pair.
+
+    Large blocks are compared at the coarse pitch alone, over a wide window; of neighbouring blocks the median counts,
+    so that single errors do not matter. It tells where patches are to be looked for, not where they are.
+
+    Parameters
+    ----------
+    lr, hr : (h, w) and (H, W) grey levels, finite.
+    places : (n, 2) row and column, coarse pixels.
+    block, far : side of the blocks and half-width of the window, coarse pixels.
+
+    Returns
+    -------
+    (n, 2) rows and columns by which the fine scan lies further on.
+    """
+    phase = nearest_phase(factor)
+    thin = hr[phase::factor, phase::factor]
+    top, left, bottom, right = core(lr.shape, thin.shape, 1, far)
+    if min(bottom - top, right - left) < 2 * block:
+        return np.zeros((len(places), 2), np.intp)
+    step = block if min(lr.shape) < 10 * block else 2 * block  # a large pair has enough blocks with gaps between them
+    rows, columns = (np.arange(a, b - block + 1, step) for a, b in ((top, bottom), (left, right)))
+    corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
+    boxes = np.concatenate([np.zeros((len(corners), 1), np.intp), corners, corners + block], axis=1)
+    found = np.array([(o.dy, o.dx) for o in search([lr], [thin], boxes, 1, far)], float)
+    nearest = cKDTree(corners + block / 2).query(places, k=min(_VOTERS, len(corners)))[1]
+    return np.rint(np.median(found[nearest], axis=1)).astype(np.intp)

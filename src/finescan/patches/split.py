@@ -168,12 +168,12 @@ def _search(usable: Bool, bins: NDArray[np.int8], config: SplitConfig, test_shar
     best, best_score = ([], []), np.inf  # type: tuple[list[Box], list[Box]], float
     for _ in range(_TRIES):
         boxes = (_rectangles(rng, frame, test_share * total, guard), _rectangles(rng, frame, stop_share * total, guard))
-        roles = _paint(thin, boxes[0], boxes[1], guard)
+        roles = painted(thin, boxes[0], boxes[1], guard)
         score = _score(roles, classes, thin, test_share, stop_share)
         if score < best_score:
             best, best_score = boxes, score
     test, stop = ([_scaled(b, step, usable.shape) for b in boxes] for boxes in best)
-    return Split(_paint(usable, test, stop, config.guard_lr_px), {"test": test, "stop": stop})
+    return Split(painted(usable, test, stop, config.guard_lr_px), {"test": test, "stop": stop})
 
 
 def _rectangles(rng: np.random.Generator, frame: Box, area: float, guard: int) -> list[Box]:
@@ -195,7 +195,8 @@ def _rectangles(rng: np.random.Generator, frame: Box, area: float, guard: int) -
     return boxes
 
 
-def _paint(usable: Bool, test: Sequence[Box], stop: Sequence[Box], guard: int) -> NDArray[np.int8]:
+def painted(usable: Bool, test: Sequence[Box], stop: Sequence[Box], guard: int) -> NDArray[np.int8]:
+    """Roles for given test and stop rectangles; all that is usable and farther than the guard from both trains."""
     near_test, near_stop = _filled(usable.shape, test, guard), _filled(usable.shape, stop, guard)
     roles = np.where(usable & ~near_test & ~near_stop, TRAIN, NONE).astype(np.int8)
     roles[usable & _filled(usable.shape, stop, 0) & ~near_test] = STOP

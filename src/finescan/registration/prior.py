@@ -92,12 +92,12 @@ def prior_from_headers(lr: Image, hr: Image) -> Prior:
     a, b = lr.acquisition.stage, hr.acquisition.stage
     if lr.grid.ndim == 3:
         return _in_volume(lr, a, b)
-    turn = _scan_rotation(hr) - _scan_rotation(lr)
+    turn = scan_rotation_deg(hr) - scan_rotation_deg(lr)
     turn = (turn + 180.0) % 360.0 - 180.0
     prior = Prior(rotation_centre_deg=turn)
     if a is None or b is None:
         return prior
-    lr_incidence, hr_incidence = _incidence_deg(lr, a), _incidence_deg(hr, b)
+    lr_incidence, hr_incidence = incidence_deg(lr, a), incidence_deg(hr, b)
     if lr_incidence is not None and hr_incidence is not None and abs(turn) < 45:
         stretch = _cos(lr_incidence) / _cos(hr_incidence)
         stretch = min(MAX_STRETCH, max(1 / MAX_STRETCH, stretch))
@@ -127,7 +127,7 @@ def _with_position(prior: Prior, lr: Image, a: StagePose, b: StagePose, incidenc
     """Add the difference of the stage positions; none if it lies outside the coarse map."""
     dx = float(b.x_nm or 0.0) - float(a.x_nm or 0.0)
     dy = -(float(b.y_nm or 0.0) - float(a.y_nm or 0.0)) * _cos(incidence_deg)
-    r = math.radians(_scan_rotation(lr))
+    r = math.radians(scan_rotation_deg(lr))
     dy, dx = dy * math.cos(r) + dx * math.sin(r), dx * math.cos(r) - dy * math.sin(r)
     extent = lr.grid.extent_nm
     if abs(dy) > 0.75 * extent[0] or abs(dx) > 0.75 * extent[1]:
@@ -137,13 +137,13 @@ def _with_position(prior: Prior, lr: Image, a: StagePose, b: StagePose, incidenc
     return replace(prior, centre_nm=(middle[0] + dy, middle[1] + dx), radius_nm=radius)
 
 
-def _scan_rotation(image: Image) -> float:
+def scan_rotation_deg(image: Image) -> float:
     """Scan rotation the file stated, degrees; 0 if it did not."""
     value = image.acquisition.extra.get("scan_rotation_deg")
     return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else 0.0
 
 
-def _incidence_deg(image: Image, stage: StagePose) -> float | None:
+def incidence_deg(image: Image, stage: StagePose) -> float | None:
     """Angle between beam and the normal of the stage, degrees, if the tilt is known."""
     if stage.tilt_deg is None:
         return None

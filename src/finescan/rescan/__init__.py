@@ -1,0 +1,38 @@
+"""The rescan room: where to scan again so that beam time pays, and lists of it that instruments read.
+
+>>> from finescan.rescan import Frame, Goal, ScanTimes, plan_rescan  # doctest: +SKIP
+"""
+
+from finescan.rescan.export import EXPORTERS, Exporter, export_plan, formats_of
+from finescan.rescan.export_stage import ExportOptions
+from finescan.rescan.picture import numbered_picture
+from finescan.rescan.plan import Field, Goal, MapReference, RescanPlan, load_plan, require_map, save_plan
+from finescan.rescan.planning import plan_rescan
+from finescan.rescan.stage import StageTransform, stage_from_header, stage_from_landmarks
+from finescan.rescan.times import Frame, ScanTimes, spoken
+from finescan.rescan.travel import ORDERS, order_points
+
+__all__ = [
+    "EXPORTERS",
+    "ORDERS",
+    "ExportOptions",
+    "Exporter",
+    "Field",
+    "Frame",
+    "Goal",
+    "MapReference",
+    "RescanPlan",
+    "ScanTimes",
+    "StageTransform",
+    "export_plan",
+    "formats_of",
+    "load_plan",
+    "numbered_picture",
+    "order_points",
+    "plan_rescan",
+    "require_map",
+    "save_plan",
+    "spoken",
+    "stage_from_header",
+    "stage_from_landmarks",
+]

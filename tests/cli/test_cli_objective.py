@@ -14,7 +14,18 @@ def test_register_says_which_objective_it_used(finescan, scans, tmp_path):
 
 
 def test_an_unknown_objective_is_refused_before_anything_is_written(finescan, scans, tmp_path):
-    for verb in ("register", "run"):
+    for verb in ("register", "run", "train"):
         said = finescan(verb, scans / "coarse.tif", scans / "fine.tif", "-o", tmp_path / verb, "--objective", "mutual")
         assert said.code == 3 and not (tmp_path / verb).exists()
         assert "joint-histogram" in said.err and "'mutual'" in said.err and len(said.errors) == 1
+
+
+def test_train_registers_by_the_objective_it_is_given(finescan, scans, tmp_path, monkeypatch):
+    from finescan.workflow import verbs
+
+    asked = []
+    monkeypatch.setattr(verbs, "register_all", lambda *a, **more: asked.append(more["objective"]) or [])
+    said = finescan(
+        "train", scans / "coarse.tif", scans / "fine.tif", "-o", tmp_path / "m", "--objective", "joint-histogram"
+    )
+    assert (said.code, asked) == (3, ["joint-histogram"])

@@ -65,10 +65,15 @@ def test_lengths_come_in_a_unit_that_suits_them():
     assert class_names(np.array([0, 0.1, 0.25, np.inf])) == ["below 0.1", "0.1–0.25", "from 0.25"]
 
 
-def test_without_a_reference_no_distance_is_better_than_another():
+def test_no_star_on_distances_because_lost_objects_do_not_show_in_them():
+    heads = {c.name: c.better for c in size_chapter([comparison()], title="S").parts[1].columns}
+    assert heads["KS distance to fine"] == "" and heads["found"] == "higher"
+
+
+def test_without_a_reference_nothing_is_found_or_lost():
     table = size_chapter([comparison("whole map", reference=False)], title="S").parts[1]
     heads = {c.name: c.better for c in table.columns}
-    assert heads["KS distance to coarse"] == "" and "found" not in heads
+    assert "KS distance to coarse" in heads and "found" not in heads
 
 
 def test_each_area_has_a_histogram_of_its_own_and_all_share_the_cumulative_figure():
@@ -115,7 +120,7 @@ def test_tiles_of_negative_similarity_are_in_the_histogram_too():
     row = cells(table, "bicubic")
     assert row["mean"] == pytest.approx(s.scores["bicubic"].mean())
     assert row["enhanced better"] == pytest.approx(100 * s.improved("enhanced", "bicubic"))
-    assert cells(table, "enhanced")["enhanced better"] is None and "48 × 48" in table.caption
+    assert cells(table, "enhanced")["enhanced better"] is None and "30 tiles of 48 × 48" in table.title
 
 
 def test_values_below_the_first_bin_are_refused():

@@ -25,8 +25,9 @@ _POINTS = 60  # of a cumulative curve
 _BINS = 22  # of a histogram, about
 _HOW = (
     "KS distance is the largest difference between the cumulative sizes of two pictures: 0 is alike, 1 wholly "
-    "different; independent samples of one kind exceed the limit once in twenty times. The last columns count objects "
-    "by diameter; their first edge is one coarse pixel."
+    "different; independent samples of one kind exceed the limit once in twenty times. It compares how sizes are "
+    "distributed, not how many objects there are: read it with the counts. The last columns count objects by diameter; "
+    "their first edge is one coarse pixel."
 )
 _SHOWN = 0.995  # of the objects lie within the histogram; the rest would leave the others in its first bins
 
@@ -55,11 +56,10 @@ def size_chapter(
 def size_table(comparison: SizeComparison, unit: float, word: str, *, name: str = "") -> Table:
     """One row per picture: objects, share of area, diameters, distance of the distributions, counts per class."""
     matched = any(s.found is not None for s in comparison.samples)
-    judged = "lower" if any(s.reference for s in comparison.samples) else ""
     fates = [Column("found", "%", "higher"), Column("invented", "%", "lower")] if matched else []
     heads = (
         Column(""), Column("objects"), Column("share of area", "%"), Column("median diameter", word),
-        Column("mean diameter", word), Column(f"KS distance to {comparison.against}", "", judged), Column("5 % limit"),
+        Column("mean diameter", word), Column(f"KS distance to {comparison.against}"), Column("5 % limit"),
         *fates, *(Column(f"{c} {word}") for c in class_names(comparison.edges_nm / unit)),
     )  # fmt: skip
     rows = tuple(_row(comparison, s, unit, matched) for s in comparison.samples)
@@ -150,8 +150,8 @@ def tile_chapter(scores: TileScores, *, candidate: str, words: Sequence[str] = (
         Column("median", "", "higher"), Column("upper quartile", "", "higher"), Column(f"{candidate} better", "%"),
     )  # fmt: skip
     rows = tuple(_tile_row(n, summary, n == candidate) for n in scores.scores)
-    caption = f"{scores.count} tiles of {scores.tile_px} × {scores.tile_px} fine pixels."
-    table = Table(f"{metric}, tile by tile", heads, rows, caption, name=f"{name}-table")
+    title = f"{scores.count} tiles of {scores.tile_px} × {scores.tile_px} fine pixels"
+    table = Table(title, heads, rows, name=f"{name}-table")
     samples = [Sample(n, v, f"mean {float(np.mean(v)):.3f}") for n, v in scores.scores.items()]
     low, high = (float(f([f(v) for v in scores.scores.values()])) for f in (np.min, np.max))
     width = nice(max(high - low, 1e-6) / _BINS)
@@ -159,7 +159,7 @@ def tile_chapter(scores: TileScores, *, candidate: str, words: Sequence[str] = (
         f"{metric} of the tiles", {"": samples}, bin_width=width, start=width * math.floor(low / width), x_label=metric,
         y_label="tiles", note=f"Bins of {width:g}. Further right is better.", name=f"{name}-histogram",
     )  # fmt: skip
-    return Chapter("", (*words, table, figure))
+    return Chapter(f"{metric}, tile by tile", (*words, table, figure))
 
 
 def _tile_row(name: str, summary: Mapping[str, Any], own: bool) -> tuple[Cell, ...]:

@@ -125,6 +125,7 @@ def train_files(
     output: str | Path,
     *,
     pair_folder: str | Path | None = None,
+    objective: str = "auto",
     reading: Reading | None = None,
     config: Mapping[str, Any] | None = None,
     force: bool = False,
@@ -136,6 +137,7 @@ def train_files(
     from finescan.patches import make_patches
     from finescan.training import train
 
+    AlignOptions().with_objective(objective)  # a slip is said before anything is read
     output, reading = Path(output), reading or Reading()
     if (output / "card.json").exists() and not overwrite:
         raise OutputError(f"{output} holds a finished model. Choose another folder, or pass --overwrite.")
@@ -147,7 +149,7 @@ def train_files(
     if overwrite:
         shutil.rmtree(output / "checkpoint", ignore_errors=True)
     if pair_folder is None:
-        pairs = register_all(lr, hrs, progress=progress)
+        pairs = register_all(lr, hrs, progress=progress, objective=objective)
     else:
         pairs = [load_pair(Path(pair_folder) / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
     for pair in pairs:

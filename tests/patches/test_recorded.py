@@ -307,6 +307,20 @@ def test_saturated_and_missing_pixels_do_not_count() -> None:
     assert not by_name["p4_hr"].weight[36:48, 76:88].any() and by_name["p4_hr"].weight[20:36, 20:70].all()
 
 
+def test_scans_without_noise_lose_no_patch_to_a_strict_threshold() -> None:
+    patches = recorded_patches(small(40)[0])
+    assert len(patches.pieces) == 40 and not any("left out" in n for n in patches.notes)
+
+
+def test_beyond_its_edge_a_fine_scan_is_mirrored() -> None:
+    pairs, _ = small(40, reach=0)
+    pairs[0] = pair((20, 20), (8, 0), name="p0")
+    (piece,) = (p for p in recorded_patches(pairs).pieces if p.name == "p0_hr")
+    lost = 128 - np.count_nonzero(piece.weight.any(axis=1))
+    assert lost in (8, 9)
+    np.testing.assert_array_equal(piece.hr[-lost:], piece.hr[-2 * lost : -lost][::-1])
+
+
 def test_most_patches_keeps_every_role() -> None:
     patches = recorded_patches(small(40)[0], config=RecordedConfig(most_patches=12, least_ssim=-1))
     assert 9 <= len(patches.pieces) <= 12

@@ -42,6 +42,7 @@ from finescan.patches.split import STOP, TEST, TRAIN
 
 COMPARE = {"nearest": 0.0, "smoothed": 0.4}  # sigma before thinning, coarse pixels; a probe is about that wide
 _POOR = 5.0  # robust standard deviations below the median similarity
+_LEAST_DROP = 0.1  # and at least so much below it: scans without noise are all alike
 _STRAY_PX = 2.0  # fine pixels that a patch may lie off the median of its neighbours, at least
 _NEIGHBOURS = 8
 _LOOKED_AT = 1 << 23  # fine pixels of which grey statistics are taken
@@ -60,7 +61,8 @@ class RecordedConfig:
     search_lr_px : half-width of the search window, coarse pixels; more than the scans drift apart.
     compare : the fine scan is thinned as it is ("nearest", as published), or "smoothed" to about the coarse probe
         first, which averages the noise of the pixels that thinning throws away.
-    least_ssim : patches less similar are left out; None = those five robust standard deviations below the median.
+    least_ssim : patches less similar are left out; None = those five robust standard deviations and at
+        least 0.1 below the median.
     shares : wanted of training, stop and test.
     guard_lr_px : gap between roles, coarse pixels, on top of twice the search window.
     context_lr_px : border around every patch that only gives context, where the pair has it, coarse pixels.
@@ -131,9 +133,7 @@ def recorded_patches(pairs: Pairs, *, config: RecordedConfig | None = None) -> P
     layout = _thinned(layout, config, notes)
     offsets = _found_again(pairs, layout.patches, setup, config)
     keep = _kept(layout.patches, offsets, config, notes)
-    pieces, usable = cut_pieces(
-        pairs, layout, offsets, keep, setup, patch=config.patch_lr_px, context=config.context
-    )
+    pieces, usable = cut_pieces(pairs, layout, offsets, keep, setup, patch=config.patch_lr_px, context=config.context)
     if (lost := np.count_nonzero(keep & ~usable)) > 0:
         notes.append(f"{lost} of {len(keep)} patches are mostly saturated or missing; they were left out.")
     _require_all_roles(layout.patches[:, 3], usable)
@@ -242,7 +242,7 @@ def _kept(table: NDArray[np.intp], offsets: Sequence[Offset], config: RecordedCo
     least = config.least_ssim
     if least is None:
         middle = float(np.median(ssim))
-        least = middle - _POOR * 1.4826 * float(np.median(np.abs(ssim - middle)))
+        least = middle - max(_LEAST_DROP, _POOR * 1.4826 * float(np.median(np.abs(ssim - middle))))
     poor = ~rim & (ssim < least)
     stray = ~rim & ~poor & _strays(table, offsets)
     for left_out, why in (

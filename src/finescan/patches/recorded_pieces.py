@@ -80,13 +80,19 @@ def _cut(
     if all(i.all() for i in inside):
         window = tuple(slice(f, f + len(i)) for f, i in zip(first, indices, strict=True))
         hr, bad_hr = scans.hr[window], scans.bad_hr[window]
-    else:  # beyond the fine scan its nearest pixel is repeated, and does not count
-        near = np.ix_(*(np.clip(i, 0, n - 1) for i, n in zip(indices, scans.hr.shape, strict=True)))
+    else:  # beyond its edge the fine scan is mirrored, and does not count
+        near = np.ix_(*(_mirrored(i, n) for i, n in zip(indices, scans.hr.shape, strict=True)))
         hr, bad_hr = scans.hr[near], scans.bad_hr[near]
         weight = weight & inside[0][:, None] & inside[1][None]
     if bad_hr.any() or bad_lr.any():
         weight = weight & ~bad_hr & ~np.repeat(np.repeat(bad_lr, factor, axis=0), factor, axis=1)
     return lr, hr, weight
+
+
+def _mirrored(index: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Pixel numbers that reach beyond 0 to count - 1, folded back."""
+    folded = index % (2 * count)
+    return np.where(folded < count, folded, 2 * count - 1 - folded)
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,10 @@ from finescan.patches.split import ROLES, bounding_box
 from finescan.trust import METRICS
 from finescan.values import Image
 
+if TYPE_CHECKING:
+    from finescan.models import Model
+
 SCORED = ("ssim", "psnr", "essim")  # those of Reclik et al. 2025
-
-
-class Predicts(Protocol):
-    """A model."""
-
-    def predict(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Fine grey levels of a block of coarse ones."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,12 @@ class HeldPatch:
 
     piece: Piece
     box: tuple[slice, slice]
+
+    @property
+    def coarse(self) -> NDArray[np.float32]:
+        """The coarse pixels of the patch alone."""
+        f = self.piece.factor
+        return self.piece.lr[tuple(slice(s.start // f, s.stop // f) for s in self.box)]
 
     @property
     def reference(self) -> NDArray[np.float32]:
@@ -86,10 +88,9 @@ class Scored:
         """Over the patches."""
         return float(np.mean(self.values[metric]))
 
-    def error(self, metric: str) -> float:
-        """Standard error of the mean, as if patches were independent (as published)."""
-        v = self.values[metric]
-        return float(np.std(v, ddof=1) / np.sqrt(len(v))) if len(v) > 1 else float("nan")
+    def error(self, metric: str) -> float | None:
+        """Standard error of the mean, as if patches were independent (as published); None for a single patch."""
+        return _error(self.values[metric])
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -102,9 +103,14 @@ class Scored:
         }
 
 
-def by_model(model: Predicts) -> Answer:
-    """The answer of a model that sees a patch with its context."""
-    return lambda patch: model.predict(patch.piece.lr)[patch.box]
+def by_model(model: Model) -> Answer:
+    """The answer of a model: with context around the patch, or on the patch alone for a network without exact halo."""
+    from finescan.models.windows import Windows
+
+    if model.windows is None:
+        return lambda patch: model.predict(patch.piece.lr)[patch.box]
+    one = Windows(model.windows.size, model.windows.size, False)  # as published: a patch is one window
+    return lambda patch: model.predict(patch.coarse, windows=one)
 
 
 def by_map(image: Image, patches: PatchSet) -> Answer:
@@ -147,7 +153,11 @@ def score(
     return Scored({m: np.array(v) for m, v in values.items()}, grey, spent / (pixels / 1e6))
 
 
-def gain(one: Scored, other: Scored, metric: str) -> tuple[float, float]:
+def gain(one: Scored, other: Scored, metric: str) -> tuple[float, float | None]:
     """Mean difference of two methods on the same patches, and its standard error."""
     d = one.values[metric] - other.values[metric]
-    return float(d.mean()), float(d.std(ddof=1) / np.sqrt(len(d))) if len(d) > 1 else float("nan")
+    return float(d.mean()), _error(d)
+
+
+def _error(values: NDArray[np.float64]) -> float | None:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None

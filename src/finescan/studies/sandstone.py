@@ -49,6 +49,7 @@ class Size:
     features, blocks : of the generator.
     minutes, own_minutes : training of each generator, and of our own network.
     published : train by the published recipe instead of by time.
+    steps : of every training instead of its time, if not 0: the same bits in every run.
     """
 
     coarse: int
@@ -59,11 +60,16 @@ class Size:
     minutes: float
     own_minutes: float
     published: bool = False
+    steps: int = 0
+
+    def length(self, minutes: float) -> dict[str, Any]:
+        """Of a training: by time, or by steps where there is a number of them."""
+        return {"max_steps": self.steps} if self.steps else {"minutes": minutes}
 
 
 SIZES: dict[str, Size] = {
     "quick": Size(288, 352, 2, 24, 4, 1.4, 0.25),
-    "medium": Size(768, 704, 3, 64, 16, 20.0, 0.75),
+    "medium": Size(768, 704, 3, 48, 8, 10.0, 0.75),
     "full": Size(2048, 1536, 4, 64, 16, 1e5, 3.0, published=True),
 }
 
@@ -210,7 +216,7 @@ def _models(store: StudyFolder, study: SandstoneStudy, patches: PatchSet, tell: 
 
     size = study.numbers
     common: dict[str, Any] = {"seed": study.seed, "device": study.device}
-    ours = TrainConfig(architecture="strong" if size.published else "fast", minutes=size.own_minutes, **common)
+    ours = TrainConfig(architecture="strong" if size.published else "fast", **size.length(size.own_minutes), **common)
     return {
         "bicubic": fit_contestants(patches)["bicubic"],
         "mse": learned("mse", _generator(size, "l2", common)),
@@ -229,7 +235,7 @@ def _generator(size: Size, loss: str, common: Mapping[str, Any]) -> TrainConfig:
         return TrainConfig(architecture="srresnet", recipe="published", loss=loss, terms=terms, **common)
     arguments: dict[str, int | float] = {"features": size.features, "blocks": size.blocks}
     return TrainConfig(
-        architecture="srresnet", arguments=arguments, loss=loss, terms=terms, minutes=size.minutes, **common
+        architecture="srresnet", arguments=arguments, loss=loss, terms=terms, **size.length(size.minutes), **common
     )
 
 

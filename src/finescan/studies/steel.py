@@ -9,7 +9,7 @@ large micrograph (Table 3), with short dwell times (Table S1), and on another ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +143,7 @@ class _Run:
     def large(self) -> None:
         """A large field, in windows: only middles kept as published, or fading into each other."""
         pair = data.dual_phase_large(self.size, self.study.seed)
-        patches = self._recorded([(pair.lr, pair.hr)])
+        patches = recorded_patches([(pair.lr, pair.hr)], config=data.judged_config(self.study.seed))
         contestants = self._contestants(self._small)
         maps = {n: self._map(m, pair.lr, "exact") for n, m in contestants.items() if n in INTERPOLATED}
         maps |= {
@@ -184,7 +184,7 @@ class _Run:
         methods = {
             **self._interpolated(patches),
             "ttsr-direct": by_model(direct),
-            "ttsr-matched": lambda p: (_grey(direct, slope * p.piece.lr + offset) / slope - offset / slope)[p.box],
+            "ttsr-matched": _matched(direct, slope, offset),
             "finescan-direct": by_model(self._ours),
             THEIRS: by_model(tuned),
             OURS: by_model(ours),
@@ -224,8 +224,12 @@ class _Run:
         from finescan.training import TrainConfig
 
         architecture = "strong" if self.size.published else "fast"
-        minutes = self.size.own_minutes
-        return TrainConfig(architecture=architecture, minutes=minutes, seed=self.study.seed, device=self.study.device)
+        common: dict[str, Any] = {"architecture": architecture, "seed": self.study.seed, "device": self.study.device}
+        return TrainConfig(**common, **self._length(self.size.own_minutes))
+
+    def _length(self, minutes: float) -> dict[str, Any]:
+        """Of a training: by time, or by steps where the study has a number of them."""
+        return {"max_steps": self.size.steps} if self.size.steps else {"minutes": minutes}
 
     def _texture(self, *, terms: bool = True, tuning: bool = False) -> TrainConfig:
         """The texture transformer; published: all terms from the second half on."""
@@ -246,7 +250,7 @@ class _Run:
         if size.published:
             steps = 16_000 if tuning else None  # 80 epochs of 1600 triplets in batches of 8
             return TrainConfig(recipe="published", max_steps=steps, **common)
-        return TrainConfig(minutes=size.tuning_minutes if tuning else size.texture_minutes, **common)
+        return TrainConfig(**common, **self._length(size.tuning_minutes if tuning else size.texture_minutes))
 
     def _judge(
         self, table: str, patches: PatchSet, methods: Mapping[str, Answer], dwell_us: float, *, role: str = "test"
@@ -313,8 +317,15 @@ def _row(one: Scored, bicubic: Scored) -> dict[str, Any]:
     return {**one.to_dict(), "gain": {m: {"mean": g, "error": e} for m, (g, e) in gains.items()}}
 
 
-def _grey(model: Model, lr: NDArray[np.float32]) -> NDArray[np.float32]:
-    return model.predict(np.asarray(lr, np.float32))
+def _matched(model: Model, slope: float, offset: float) -> Answer:
+    """The answer in the grey levels that the model knows, and back again."""
+    answer = by_model(model)
+
+    def matched(patch: HeldPatch) -> NDArray[np.float32]:
+        known = replace(patch, piece=replace(patch.piece, lr=(slope * patch.piece.lr + offset).astype(np.float32)))
+        return (answer(known) - offset) / slope
+
+    return matched
 
 
 def _look(lr: Image) -> Look:

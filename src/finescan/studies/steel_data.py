@@ -42,6 +42,7 @@ class Size:
     features, blocks : of the texture transformer.
     texture_minutes, tuning_minutes, own_minutes : training of the texture transformer, its fine-tuning, and our own.
     published : train by the published recipe and its number of steps instead of by time.
+    steps : of every training instead of its time, if not 0: the same bits in every run.
     """
 
     small: int
@@ -56,11 +57,12 @@ class Size:
     tuning_minutes: float
     own_minutes: float
     published: bool = False
+    steps: int = 0
 
 
 SIZES: dict[str, Size] = {
-    "quick": Size(420, 12, 160, 128, 288, 1, 16, 4, 1.1, 0.4, 0.2),
-    "medium": Size(1600, 48, 200, 320, 384, 2, 32, 8, 25.0, 10.0, 0.75),
+    "quick": Size(420, 12, 160, 176, 288, 1, 16, 4, 1.0, 0.4, 0.25),
+    "medium": Size(1600, 48, 200, 320, 384, 2, 24, 8, 15.0, 6.0, 0.75),
     "full": Size(25_000, 256, 300, 1024, 768, 4, 64, 16, 1e5, 1e5, 3.0, published=True),
 }
 
@@ -68,6 +70,11 @@ SIZES: dict[str, Size] = {
 def recorded_config(seed: int) -> RecordedConfig:
     """80/10/10 by blocks of the sample, as the paper shares."""
     return RecordedConfig(patch_lr_px=PATCH, seed=seed)
+
+
+def judged_config(seed: int) -> RecordedConfig:
+    """For a pair that only judges: roles do not matter, so there is no gap between them."""
+    return RecordedConfig(patch_lr_px=PATCH, guard_lr_px=0, search_lr_px=2.0, seed=seed)
 
 
 def dual_phase_pairs(size: Size, dwell_us: float, seed: int) -> Pairs:

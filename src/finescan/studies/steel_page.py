@@ -82,7 +82,7 @@ def build(results: SteelResults) -> rp.StudyReport:
 def _gain_words(results: SteelResults, table: str, method: str) -> tuple[str, str]:
     gains, essim = results.tables[table][method]["gain"], _percent(results, table, method)
     psnr = gains["psnr"]
-    return f"{psnr['mean']:+.2f} dB", f"{psnr['mean']:+.2f} ± {psnr['error']:.2f} dB, ESSIM {essim:+.0f} %"
+    return f"{psnr['mean']:+.2f} dB", f"{psnr['mean']:+.2f} ± {psnr['error'] or 0:.2f} dB, ESSIM {essim:+.0f} %"
 
 
 def _percent(results: SteelResults, table: str, method: str) -> float:
@@ -254,8 +254,8 @@ def text_table(results: SteelResults) -> str:
         lines.append(f"{TITLES[table]} ({results.facts[table]['patches']} patches)")
         lines.append(f"{'':44}{'SSIM':>16}{'PSNR':>16}{'ESSIM':>16}{'gain dB':>14}{'ESSIM %':>9}")
         for method, row in rows.items():
-            cells = "".join(f"{row['mean'][m]:>9.3f} ±{row['error'][m]:5.3f}" for m in SCORED)
+            cells = "".join(f"{row['mean'][m]:>9.3f} ±{row['error'][m] or 0:5.3f}" for m in SCORED)
             g, essim = row["gain"]["psnr"], _percent(results, table, method)
-            lines.append(f"{NAMES[method]:44}{cells}{g['mean']:>+8.2f} ±{g['error']:4.2f}{essim:>+9.1f}")
+            lines.append(f"{NAMES[method]:44}{cells}{g['mean']:>+8.2f} ±{g['error'] or 0:4.2f}{essim:>+9.1f}")
         lines.append("")
     return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""The steel study from recording to page, with networks of a few steps: what is measured, not how good it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finescan import studies
+from finescan.errors import InputError, OutputError
+from finescan.studies import steel_data
+from finescan.studies.steel_data import Size
+from finescan.studies.steel_page import PUBLISHED
+from finescan.training import references
+
+TINY = Size(60, 2, 128, 136, 176, 1, 4, 4, 0.1, 0.1, 0.1, steps=2)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> None:
+    steel_data.SIZES["tiny"] = TINY
+    yield
+    del steel_data.SIZES["tiny"]
+
+
+@pytest.fixture(scope="module")
+def done(once, tiny) -> Path:
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(references, "MOST_WINDOWS", {"cpu": 2})  # stop windows: what they say does not matter here
+            studies.study_steel(folder / "s", size="tiny")
+
+    return once("steel-study", make) / "s"
+
+
+def test_every_table_has_every_method_and_gains_over_bicubic(done) -> None:
+    methods = {
+        "small": {"nearest", "bicubic", "lanczos", "ttsr-content", "ttsr", "finescan"},
+        "large": {"nearest", "bicubic", "lanczos", "ttsr", "ttsr-fading", "finescan"},
+        "short-dwell": {"nearest", "bicubic", "lanczos", "ttsr-direct", "ttsr", "finescan"},
+        "case-hardening": {
+            "nearest", "bicubic", "lanczos", "ttsr-direct", "ttsr-matched", "finescan-direct", "ttsr", "finescan",
+        },
+    }  # fmt: skip
+    for table, wanted in methods.items():
+        rows = json.loads((done / "results" / f"table-{table}.json").read_text())
+        assert set(rows) == wanted
+        assert rows["bicubic"]["gain"]["psnr"]["mean"] == 0 and rows["nearest"]["gain"]["psnr"]["mean"] < 0
+        assert all(0 < row["mean"]["ssim"] < 1 and row["patches"] > 0 for row in rows.values())
+    assert json.loads((done / "results" / "table-short-dwell.json").read_text())["bicubic"]["mean"]["psnr"] < 22
+
+
+def test_bicubic_interpolation_is_about_where_the_paper_has_it(done) -> None:
+    """The simulated scans have the published noise and detail."""
+    rows = json.loads((done / "results" / "table-small.json").read_text())
+    for metric, within in (("psnr", 1.2), ("ssim", 0.06), ("essim", 0.08)):
+        assert rows["bicubic"]["mean"][metric] == pytest.approx(PUBLISHED["small"]["bicubic"][metric], abs=within)
+
+
+def test_the_page_shows_our_figures_beside_the_published(done) -> None:
+    page = (done / "report.html").read_text(encoding="utf-8")
+    for words in ("Table 2", "Table 3", "Table 4", "Table S1", "25.57", "TTSR, not fine-tuned", "unlike"):
+        assert words in page
+    assert (done / "figures" / "table-small.csv").exists() and (done / "figures" / "aims.md").exists()
+
+
+def test_a_finished_study_is_not_run_again_and_another_is_refused(done, tiny, monkeypatch) -> None:
+    from finescan import training
+
+    monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
+    again = studies.study_steel(done, size="tiny")
+    assert again.facts["case-hardening"]["likeness"]["verdict"] == "unlike"
+    with pytest.raises(OutputError, match="holds something else than this study"):
+        studies.study_steel(done, size="tiny", seed=1)
+
+
+def test_an_unknown_size_is_named() -> None:
+    with pytest.raises(InputError, match=r"A steel study is quick, medium, full.*, but 'huge' came"):
+        studies.SteelStudy("huge")
+
+
+def test_both_ways_to_join_windows_are_compared(done, tiny) -> None:
+    seams = studies.study_steel(done, size="tiny").facts["large"]["seams"]
+    assert {n: s["period"] for n, s in seams.items()} == {"ttsr": [80, 80], "ttsr-fading": [96, 96]}

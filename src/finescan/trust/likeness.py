@@ -36,12 +36,13 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "edges": (0.3, 1.5),
     "orientation": (0.12, 0.25),
     "skew": (0.3, 0.3),
+    "flat": (0.08, 0.5),
     "quiet": (0.15, 0.65),
     "typical": (0.15, 0.5),
     "busy": (0.15, 0.25),
 }
 GREY = ("level", "contrast")  # what a linear map of the grey levels can repair
-TEXTURE = (*BANDS, "edges", "orientation", "skew", "quiet", "typical", "busy")
+TEXTURE = (*BANDS, "edges", "orientation", "skew", "flat", "quiet", "typical", "busy")
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,11 @@ def _skew(image: Look, card: Look) -> str:
     return f"Dark and bright features are in another proportion than in training (skewness {a:.2f}, not {b:.2f})."
 
 
+def _flat(image: Look, card: Look) -> str:
+    a, b = (100 * x.typical["flat"] for x in (image, card))
+    return f"Places without structure make up {a:.0f} % of the map, of the training area {b:.0f} %."
+
+
 def _local(name: str, place: str) -> Callable[[Look, Look], str]:
     def words(image: Look, card: Look) -> str:
         a, b = (max(math.exp(x.typical[name]) - FLOOR, 1e-6) for x in (image, card))
@@ -121,6 +126,7 @@ _WORDS: dict[str, Callable[[Look, Look], str]] = {
     "edges": _edges,
     "orientation": _orientation,
     "skew": _skew,
+    "flat": _flat,
     "quiet": _local("quiet", "in the evenest places"),
     "typical": _local("typical", "within a few pixels"),
     "busy": _local("busy", "in the busiest places"),

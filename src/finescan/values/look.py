@@ -7,6 +7,7 @@ differs by less than places of one sample differ says nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,12 @@ QUANTILES = tuple(k / 20 for k in range(1, 20))
 #: upper ends of the frequency bands in cycles per pixel, half octaves; each reaches down to the next, the last to 0
 BAND_EDGES = tuple(0.5 * 2 ** (-k / 2) for k in range(-1, 7))
 BANDS = tuple(f"band {k}" for k in range(len(BAND_EDGES)))
-FEATURES = ("level", "contrast", "noise", *BANDS, "edges", "orientation", "skew", "quiet", "typical", "busy")
+FEATURES = ("level", "contrast", "noise", *BANDS, "edges", "orientation", "skew", "flat", "quiet", "typical", "busy")
 FLOOR = 0.02  # of the standard deviation: weaker structure (rounding, empty areas) is not told apart
 _SHARES = (0.5, 0.25, 0.1)  # of a tile that must be known; less is asked for where nothing else is left
 _FEW = 64  # tiles below which they overlap by half
 _CELL = 8  # px, side of the cells of the local contrast
+_FLAT = 1.2  # times the noise: a cell of pure noise has more contrast once in fifty times
 _EDGE = 3.0  # times the median gradient: 0.2 % of the gradients of white noise are stronger
 
 Array = NDArray[np.float64]
@@ -46,8 +48,9 @@ class Look:
     typical : mean over the tiles of each of :data:`FEATURES`; grey levels are in standard deviations from the mean.
         level: mean. contrast: log of the standard deviation. noise: log of it (Immerkær). band k: log of the power
         between two of :data:`BAND_EDGES`, noise included. edges: log of the share of strong gradients.
-        orientation: 0 isotropic, 1 all lines parallel. skew: of the grey levels, noise halved. quiet, typical, busy:
-        logs of the 10, 50 and 90 % quantiles of the local contrast (cells of 8 x 8 px).
+        orientation: 0 isotropic, 1 all lines parallel. skew: of the grey levels, noise halved. flat: share of cells of
+        8 x 8 px with hardly more contrast than noise. quiet, typical, busy: logs of the 10, 50 and 90 % quantiles of
+        the contrast of these cells.
     spread : standard deviation over the tiles of the same.
     """
 
@@ -165,6 +168,8 @@ def tile_features(tiles: Array) -> dict[str, Array]:
     moments = [mean(halved**k, axis=(1, 2)) for k in (1, 2, 3)]
     out["skew"] = _skew(*moments)
     local = _contrast(_cells(tiles, _CELL))
+    flat = local < _FLAT * (np.median(noise) + FLOOR)
+    out["flat"] = flat.sum(axis=(1, 2)) / np.isfinite(local).sum(axis=(1, 2))
     out |= {n: _log(quantile(local, q, axis=(1, 2))) for n, q in (("quiet", 0.1), ("typical", 0.5), ("busy", 0.9))}
     return out
 
@@ -264,8 +269,10 @@ def _tiles(array: Any, mask: Bool | None, tile: int, most: int) -> tuple[Array, 
     found = np.stack([_tile(array, mask, y, x, tile) for y, x in corners]) if corners else np.zeros((0, tile, tile))
     known = np.isfinite(_second(_second(found, 1), 2)).mean(axis=(1, 2))  # whole neighbourhoods of 3 x 3
     least = next((s for s in _SHARES if (known >= s).any()), 2.0)
-    area = (np.prod(array.shape) if mask is None else np.count_nonzero(mask)) / tile**2
-    return found[known >= least], float(area * (known.mean() if mask is None and len(known) else 1.0))
+    inside = math.prod(min(tile, n) for n in array.shape) * max(1, len(found))
+    share = np.count_nonzero(np.isfinite(found)) / inside if mask is None else 1.0
+    area = math.prod(array.shape) * share if mask is None else np.count_nonzero(mask)
+    return found[known >= least], area / tile**2
 
 
 def _corners(shape: tuple[int, ...], tile: int, most: int) -> list[tuple[int, int]]:

@@ -34,7 +34,7 @@ from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
 from finescan.workflow.volume_verbs import sizes_text
 
-LARGEST_COUNTED_PX = 1 << 27  # output pixels up to which the objects of the whole map are counted (20 bytes per pixel)
+LARGEST_COUNTED_PX = 1 << 26  # output pixels up to which the objects of the whole map are counted (30 bytes per pixel)
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
 HELD_OUT, FINE_AREA, MAP = "held-out blocks", "whole fine area", "whole map"
 AUTOMATIC = "Measured where a valley of the fine scan's grey levels sets dark (else bright) objects apart."
@@ -95,7 +95,7 @@ def measure(
             sizes.append(_whole_map(job, lr, patches, contestants["bicubic"], enhanced, objects))
             files = (PORES_FILE, SIZES_FILE)
         else:
-            job.notes.append("The map is too large to count its objects; they were counted inside the fine scan only.")
+            job.notes.append(_too_large(objects))
     job.progress(1, 1, "measuring")
     facts = {
         "tiles": None if tiles is None else tiles.summary("enhanced"),
@@ -186,12 +186,22 @@ def _whole_map(
 ) -> SizeComparison:
     """Enhanced against coarse over the whole map; the table of all objects goes into the run folder."""
     everywhere = np.ones(enhanced.grid.shape, bool)
-    raw = {"coarse": judging.interpolated(patches, lr, bicubic, enhanced.grid), "enhanced": enhanced.array()}
-    pictures = {n: calmed(v, everywhere) for n, v in raw.items()}
+    pictures = {
+        "coarse": calmed(judging.interpolated(patches, lr, bicubic, enhanced.grid), everywhere),
+        "enhanced": calmed(enhanced.array(), everywhere),
+    }
     found = measure_alike(pictures, enhanced.grid, objects=objects)
     write_csv(job.folder.path / PORES_FILE, found["enhanced"], overwrite=True)
     write_whole(job.folder.path / SIZES_FILE, sizes_text(found["enhanced"]))
     return compare(found, area=MAP, edges_nm=_classes(lr), counted=everywhere, against="coarse")
+
+
+def _too_large(objects: Objects) -> str:
+    assert objects.threshold is not None
+    return (
+        "The map is too large to count all its objects by the way; they were counted inside the fine scan only. "
+        f"`finescan quantify --objects {objects.kind} --threshold {objects.threshold.value:.6g}` counts those of the map."
+    )
 
 
 def _classes(lr: Image) -> NDArray[np.float64]:

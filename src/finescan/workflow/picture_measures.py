@@ -198,9 +198,10 @@ def _whole_map(
 
 def _too_large(objects: Objects) -> str:
     assert objects.threshold is not None
+    level = f"{objects.threshold.value:.6g}"
     return (
         "The map is too large to count all its objects by the way; they were counted inside the fine scan only. "
-        f"`finescan quantify --objects {objects.kind} --threshold {objects.threshold.value:.6g}` counts those of the map."
+        f"`finescan quantify --objects {objects.kind} --threshold {level}` counts those of the map."
     )
 
 

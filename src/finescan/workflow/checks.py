@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from finescan.enhancement.config import BLENDINGS
 from finescan.errors import InputError
 from finescan.models import MODELS
 from finescan.patches.split import KINDS
@@ -86,7 +87,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
         _or_none(_box(_count(0))),
         "two corners in voxels of the result: [[z, y, x], [z, y, x]], or null",
     ),
-    "result.blending": _one_of(["exact", "published"]),
+    "result.blending": _one_of([*BLENDINGS, "published"]),
     "measure.objects": _one_of(["auto", "dark", "bright", "none"]),
     "result.method": _one_of(["auto", *MODELS]),
     "result.dtype": (_is_format, "a number format such as uint8, uint16 or float32"),
@@ -111,6 +112,13 @@ def require_method(values: Mapping[str, Any]) -> None:
             f"The choice result.method cannot be {method!r} while train.architecture is {trained!r}. Set both to one "
             "network, or result.method to auto."
         )
+
+
+def require_blending(values: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+    """InputError when tiles are to be put together in a way that pictures (or volumes) do not have."""
+    asked = values.get("result.blending", known[0])
+    if asked not in known:
+        raise InputError(f"The choice result.blending cannot be {asked!r} for {kind}. Expected: {' or '.join(known)}.")
 
 
 def sizes_per_scan(values: Mapping[str, Any], scans: int) -> list[Any]:

@@ -39,7 +39,7 @@ CHOICES: dict[str, str] = {
     "result.method": "what makes the enhanced map: auto, or a contestant's name",
     "result.dtype": "number format of the enhanced map",
     "result.region": "volumes: box of the result to enhance, [[z, y, x], [z, y, x]] voxels, or null",
-    "result.blending": "volumes: exact (context cropped away) or published (overlapping stacks, averaged)",
+    "result.blending": "how tiles are put together: exact; pictures also smooth or centre; volumes also published",
     "result.tiff": "write enhanced.tif",
     "result.zarr": "keep enhanced.ome.zarr",
     "measure.objects": "which objects are measured: dark, bright, none, or auto",

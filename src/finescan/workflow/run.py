@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import finescan
 from finescan import io
 from finescan.enhancement import EnhanceConfig, enhance
+from finescan.enhancement.config import BLENDINGS
 from finescan.errors import FinescanError
 from finescan.models import Model, load_model, save_model
 from finescan.patches import PatchSet, SplitConfig, make_patches
@@ -18,7 +19,7 @@ from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
 from finescan.workflow import judging, page, picture_measures
-from finescan.workflow.checks import require_method
+from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
 from finescan.workflow.plan import Plan
@@ -183,6 +184,7 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
     names = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed")
     require_method(plan.values)
+    require_blending(plan.values, tuple(BLENDINGS), "pictures")
     key, folder = job.step("train", names), job.folder.path / "model"
     job.save_plan()
     if job.folder.is_done("train", key, "model/card.json"):
@@ -212,10 +214,12 @@ def _enhance(
     """The whole map, its flags, and the files of both; continues block by block."""
     plan, path = job.plan, job.folder.path
     dtype = plan.choose("result.dtype", patches.hr_dtype, "That of the fine scan, so that grey levels mean the same.")
-    key = key_of(job.key, plan.part(("result.dtype", "result.tiff", "result.zarr")), method)
+    blending = plan.choose("result.blending", "exact", "Tiles with all the context they need leave no trace.")
+    chosen = ("result.dtype", "result.blending", "result.tiff", "result.zarr")
+    key = key_of(job.key, plan.part(chosen), method)
     files = [n for n, wanted in ((TIFF_FILE, "result.tiff"), (ZARR_FILE, "result.zarr")) if plan.values[wanted]]
     if not job.folder.is_done("enhance", key, FLAGS_FILE, *files):
-        config = EnhanceConfig(dtype=dtype, saturation=judging.rails(lr), pyramid=_keeps_store(plan))
+        config = EnhanceConfig(dtype=dtype, blending=blending, saturation=judging.rails(lr), pyramid=_keeps_store(plan))
         work = path / f"work-{key}"
         result = enhance(model, lr, folder=work, config=config, progress=job.progress)
         job.progress(0, 1, "checking against the coarse scan")

@@ -196,6 +196,7 @@ def enhance_file(
     region: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     reading: Reading | None = None,
     dtype: str | None = None,
+    blending: str = "exact",
     match_intensities: bool = False,
     force: bool = False,
     overwrite: bool = False,
@@ -213,6 +214,7 @@ def enhance_file(
     output : ends in ``.tif``, ``.npy``, ``.png`` or ``.ome.zarr``; volumes also in ``.h5`` or ``.raw``.
     then : volumes: further model folders, each for the voxel size the one before arrives at.
     region : volumes: (start, stop) of a box of the result, voxels; only that is enhanced.
+    blending : pictures: row of :data:`finescan.enhancement.config.BLENDINGS`.
     match_intensities : pictures: map the grey levels linearly to those of the training area first.
     force : go on although the map is unlike the training area. A map is not refused today, only told about; the
         outcome keeps that it was forced.
@@ -231,6 +233,10 @@ def enhance_file(
     require_one_kind(loaded[0], lr)
     require_ratio(loaded[0], lr)
     if lr.grid.ndim == 3:
+        if blending != "exact":
+            raise InputError(
+                f"Tiles of volumes are put together exactly, but blending {blending!r} came. Leave it out."
+            )
         if match_intensities:
             raise InputError("Grey levels are matched for pictures only. Leave out --match-intensities.")
         return enhance_volume_file(
@@ -244,7 +250,7 @@ def enhance_file(
     if progress is not None and compared.likeness.verdict == "unlike":
         progress(1, 1, "comparing: the map is unlike what the model learned from")
     work = output.with_name(output.name + ".work")
-    config = EnhanceConfig(dtype=dtype, saturation=compared.saturation, overwrite=overwrite)
+    config = EnhanceConfig(dtype=dtype, blending=blending, saturation=compared.saturation, overwrite=overwrite)
     enhanced = compared.recorded(enhance(loaded[0], compared.lr, folder=work, config=config, progress=progress))
     made = published(enhanced, output, work, overwrite)
     return Outcome({**made.facts, **compared.facts}, made.text)

@@ -19,6 +19,7 @@ from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_v
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
 from finescan.workflow import page_volume, volume_judging
+from finescan.workflow.checks import require_blending
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
 from finescan.workflow.page_volume import FinishedVolume
@@ -94,6 +95,7 @@ def _require_possible(values: Mapping[str, Any], grid: Grid) -> None:
         raise InputError(
             f"The result of a volume run is made by auto, interpolated or {name}, but result.method is {method!r}."
         )
+    require_blending(values, ("exact", "published"), "volumes")
     if values.get("result.blending") == "published" and not MODELS[name].stack:
         stacks = ", ".join(n for n, row in MODELS.items() if row.stack)
         raise InputError(

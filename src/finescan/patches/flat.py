@@ -60,10 +60,14 @@ def to_eight_bit(image: Image, percentiles: tuple[float, float] = (2.0, 98.0)) -
         raise InputError(f"Percentiles run from 0 to 100, the lower one first, but {low:g} and {high:g} came.")
     data = image.array().astype(np.float64)
     if not np.isfinite(data).all():
-        raise InputError(f"{image.name} has missing pixels, for which 8-bit pictures have no grey level. Crop them away.")
+        raise InputError(
+            f"{image.name} has missing pixels, for which 8-bit pictures have no grey level. Crop them away."
+        )
     bottom, top = np.percentile(data, (low, high))
     if not top > bottom:
-        raise InputError(f"{image.name} has one grey level between its {low:g} and {high:g} percentiles. Use wider ones.")
+        raise InputError(
+            f"{image.name} has one grey level between its {low:g} and {high:g} percentiles. Use wider ones."
+        )
     scaled = ((np.clip(data, bottom, top) - bottom) / (top - bottom) * 255).astype(np.uint8)
     extra: dict[str, Any] = dict(image.acquisition.extra)
     if "value_scale" in extra:
@@ -93,8 +97,8 @@ def require_flat(image: Image, *, probe: bool | None = None) -> None:
     share = unevenness(image.array())
     if share > MOST_UNEVEN:
         raise InputError(
-            f"{image.name} is not flattened: {100 * share:.0f} % of the variance of its grey levels is offsets and slopes "
-            "of single scan lines. Level the lines with flatten_lines (--flatten on the command line)."
+            f"{image.name} is not flattened: {100 * share:.0f} % of the variance of its grey levels is offsets and "
+            "slopes of single scan lines. Level the lines with flatten_lines (--flatten on the command line)."
         )
 
 
@@ -113,7 +117,7 @@ def unevenness(data: NDArray[Any]) -> float:
 
 
 def row_trends(data: NDArray[Any]) -> NDArray[np.float64]:
-    """The straight line that fits each row best, (rows, columns); the mean, of rows with fewer than two known pixels."""
+    """The straight line that fits each row best, (rows, columns); the mean where only one pixel is known."""
     values = np.asarray(data, np.float64)
     known = np.isfinite(values).astype(np.float64)
     filled = np.where(known > 0, values, 0.0)

@@ -3,8 +3,8 @@
 A network that has seen a picture made finer (3) and coarser (2) than it was recorded learns what is the same at every
 level, and can go on beyond the finest one. Nothing is written; :mod:`finescan.patches.multiscale_files` writes.
 
-Source: B. Möller et al., CVPR Workshops 2023; see :mod:`finescan.patches.multiscale_config`. Ours are the held-out places,
-nearest neighbours without a shift, grey levels beyond eight bits, and patches from anywhere instead of from 8 x 8 places.
+Source: B. Möller et al., CVPR Workshops 2023; see :mod:`finescan.patches.multiscale_config`. Ours are the held-out
+places, nearest neighbours without a shift, grey levels beyond eight bits, and patches from anywhere in a picture.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from finescan.patches.multiscale_roles import Held, held_places, roles_at
 from finescan.patches.pieces import PatchSet, Piece
 from finescan.patches.sampling import window_sums
 from finescan.patches.split import STOP, TRAIN
-from finescan.patches.zoom import UNITS, phases, resized, zoomed, zoomed_shape
+from finescan.patches.zoom import UNITS, points, resized, zoomed, zoomed_shape
 from finescan.values import GreyStatistics, Grid, Image
 
 MOST_BYTES = 1_000_000_000  # of all levels together; larger sets hold a part of every level
@@ -89,8 +89,8 @@ def multiscale_patches(
     Returns
     -------
     PatchSet with a piece per picture, level and filter; pieces of a level share their fine pixels. ``boxes`` and
-    ``regions`` are those of the first picture. The recorded level and finer ones (1, 3) judge with nearest neighbours,
-    which are what a coarser scan would have recorded; coarser ones (2) and interpolated ones (4) only train.
+    ``regions`` are those of the first picture. The recorded level and finer ones (1, 3) judge, with what a coarser scan
+    would have recorded (:func:`finescan.patches.zoom.points`); coarser ones (2) and interpolated ones (4) only train.
 
     Raises
     ------
@@ -103,9 +103,7 @@ def multiscale_patches(
     require_crop(images, crop)
     filled = [_filled(image) for image in images]
     held, notes = held_places([p for p, _, _ in filled], [i.name for i in images], config.sr_factor, config.split)
-    recorded = [
-        _Recorded(p, bad, i.grid, i.name, h) for (p, bad, _), i, h in zip(filled, images, held, strict=True)
-    ]
+    recorded = [_Recorded(p, bad, i.grid, i.name, h) for (p, bad, _), i, h in zip(filled, images, held, strict=True)]
     windows, said = _plan(recorded, config, crop, most_bytes)
     pieces, chances = [], []
     for r, window in windows:
@@ -135,8 +133,8 @@ def require_pictures(images: Sequence[Image], config: MultiscaleConfig, *, squar
     for image in images:
         if image.grid.ndim != 2:
             raise InputError(
-                f"{image.name} is a volume or a movie ({image.grid.axes}, {' x '.join(map(str, image.grid.shape))}), but "
-                "zoom levels are made of single pictures. Choose one of its frames (--frame on the command line)."
+                f"{image.name} is a volume or a movie ({image.grid.axes}, {' x '.join(map(str, image.grid.shape))}), "
+                "but zoom levels are made of single pictures. Choose one of its frames (--frame on the command line)."
             )
         y, x = image.grid.pixel_size_nm
         if square and abs(y / x - 1) > SQUARE:
@@ -149,8 +147,8 @@ def require_pictures(images: Sequence[Image], config: MultiscaleConfig, *, squar
     odd = next((k for k, s in enumerate(sizes) if abs(s / sizes[0] - 1) > SAME_SIZE), None)
     if square and odd is not None:
         raise InputError(
-            f"All pictures must be of one zoom level, but pixels of {images[0].name} are {sizes[0]:.6g} nm and those of "
-            f"{images[odd].name} {sizes[odd]:.6g} nm. Make a set of each level."
+            f"All pictures must be of one zoom level, but pixels of {images[0].name} are {sizes[0]:.6g} nm and those "
+            f"of {images[odd].name} {sizes[odd]:.6g} nm. Make a set of each level."
         )
 
 
@@ -160,8 +158,8 @@ def require_crop(images: Sequence[Image], crop: int) -> None:
         h, w = image.grid.shape
         if min(h, w) < crop:
             raise InputError(
-                f"{image.name} has {h} x {w} px, but one training crop is {crop} x {crop} px. Use a larger picture or a "
-                "smaller crop (crop=…, --crop on the command line)."
+                f"{image.name} has {h} x {w} px, but one training crop is {crop} x {crop} px. Use a larger picture or "
+                "a smaller crop (crop=…, --crop on the command line)."
             )
 
 
@@ -199,7 +197,9 @@ def _plan(
     notes = []
     if left_out:
         names = ", ".join(f"{config.scale.level(v):.6g}" for v in sorted(left_out))
-        notes.append(f"Left out, with no room for a crop of {crop} px beside held-out places: {names} {config.scale.unit}.")
+        notes.append(
+            f"Left out, with no room for a crop of {crop} px beside held-out places: {names} {config.scale.unit}."
+        )
     need = sum(_bytes(w, config) for _, w in every)
     if need > most_bytes:
         share = most_bytes / need
@@ -225,13 +225,11 @@ def _has_room(r: _Recorded, level: Level, shape: Corner, config: MultiscaleConfi
 def _bytes(window: _Window, config: MultiscaleConfig) -> int:
     """Fine pixels once, coarse ones per filter, roles and patch positions."""
     h, w = window.shape
-    pieces = 1 if window.level.process == 4 else len(_makers(config))
+    pieces = 1 if window.level.process == 4 else len(config.filters) + 1
     return h * w * (4 * config.sr_factor**2 + 4 * pieces + 17)
 
 
-def _cut(
-    r: _Recorded, window: _Window, side: float, least: int, factor: int, rng: np.random.Generator
-) -> _Window:
+def _cut(r: _Recorded, window: _Window, side: float, least: int, factor: int, rng: np.random.Generator) -> _Window:
     """A random part of a level; of the recorded level, one with the stop block, if there is one."""
     size = [max(least, round(n * side)) for n in window.shape]
     start = [int(rng.integers(0, n - s + 1)) for n, s in zip(window.shape, size, strict=True)]
@@ -243,17 +241,8 @@ def _cut(
 
 
 # ---------------------------------------------------------------------------------------------- what is in them
-def _makers(config: MultiscaleConfig) -> list[tuple[str, int, float]]:
-    """Filter, phase of nearest neighbours and chance of every coarse version of a fine picture."""
-    found = []
-    for name in config.filters:
-        some = phases(config.sr_factor) if name == "nearest" else (0,)
-        found += [(name, phase, 1 / len(some)) for phase in some]
-    return found
-
-
 def _pieces(r: _Recorded, window: _Window, config: MultiscaleConfig) -> Iterator[tuple[Piece, float]]:
-    """All pieces of one level of one picture, with their chances."""
+    """All pieces of one level of one picture, with their chances: 1 for each filter."""
     level, s = window.level, config.sr_factor
     fine = _times(window.start, s), _times(window.stop, s)
     roles, boxes = roles_at(r.held, window.shape, level.ratio / s, config.split.guard_lr_px, window.start)
@@ -271,18 +260,24 @@ def _pieces(r: _Recorded, window: _Window, config: MultiscaleConfig) -> Iterator
         return
     hr = zoomed(r.picture, level.ratio, *fine)
     bad = _bad_at(r.bad, level.ratio, *fine)
-    weight = _weight(None if bad is None else _blocks(bad, s).any(axis=(1, 3)), 1, s, hr)
-    makers = _makers(config)
-    judge = next((m[0] for m in makers if m[0] == "nearest"), makers[0][0]) if level.process in (1, 3) else ""
-    for maker, phase, chance in makers:
-        if 2 in r.processes or maker == judge:
-            yield piece(_coarser(hr, s, maker, phase), hr, weight, maker == judge), chance
+    weight = _weight(None if bad is None else np.any(_blocks(bad, s), axis=(1, 3)), 1, s, hr)
+    judge = _judging_filter(config) if level.process in (1, 3) else ""
+    for name_of_filter in config.filters if 2 in r.processes else (judge,):
+        versions = _coarser(r, window, hr, name_of_filter, config)
+        for lr in versions:
+            yield piece(lr, hr, weight, name_of_filter == judge), 1 / len(versions)
 
 
-def _coarser(hr: Array, factor: int, filter_name: str, phase: int) -> Array:
+def _judging_filter(config: MultiscaleConfig) -> str:
+    return "nearest" if "nearest" in config.filters else config.filters[0]
+
+
+def _coarser(r: _Recorded, window: _Window, hr: Array, filter_name: str, config: MultiscaleConfig) -> list[Array]:
+    """Coarse versions of a fine picture."""
+    level, s = window.level, config.sr_factor
     if filter_name == "nearest":
-        return np.ascontiguousarray(hr[phase::factor, phase::factor])
-    return resized(hr, (hr.shape[0] // factor, hr.shape[1] // factor), filter_name)
+        return points(r.picture, level.ratio / s, window.start, window.stop, interpolated=level.process == 3)
+    return [resized(hr, (hr.shape[0] // s, hr.shape[1] // s), filter_name)]
 
 
 def _bad_at(bad: Bool | None, ratio: float, start: Corner, stop: Corner) -> Bool | None:
@@ -295,7 +290,7 @@ def _bad_at(bad: Bool | None, ratio: float, start: Corner, stop: Corner) -> Bool
         np.minimum(np.floor((np.arange(a, b) + 0.5) / ratio + 1e-9).astype(np.intp), n - 1)
         for a, b, n in zip(start, stop, bad.shape, strict=True)
     )
-    return bad[np.ix_(rows, columns)]
+    return np.asarray(bad[np.ix_(rows, columns)])
 
 
 def _weight(bad: Bool | None, reach: int, factor: int, hr: Array) -> Bool:
@@ -321,11 +316,10 @@ def _require_enough(pieces: Sequence[Piece], recorded: Sequence[_Recorded], conf
     stop = sum(int(np.count_nonzero(p.role == STOP)) for p in pieces if p.boxes)
     if train < LEAST_TRAIN or stop < LEAST_STOP:
         h, w = recorded[0].picture.shape
-        least = (48 + 3 * config.split.guard_lr_px) * config.sr_factor
         raise InputError(
-            f"The pictures are too small to train and to judge: {recorded[0].name} has {h} x {w} px, and with gaps of "
-            f"{config.split.guard_lr_px} coarse px about {least} x {least} are needed. Use larger or more pictures, or a "
-            "smaller guard_lr_px."
+            f"The pictures are too small to train and to judge: of {recorded[0].name} ({h} x {w} px) and all others, "
+            f"with gaps of {config.split.guard_lr_px} coarse px, {train} coarse px are left to train and {stop} to "
+            f"judge, but {LEAST_TRAIN} and {LEAST_STOP} are needed. Use larger or more pictures."
         )
 
 

@@ -1,14 +1,14 @@
 """Which zoom levels a training set from coarse pictures alone is made of, and the published lists of them.
 
-Source: B. Möller et al., *A super-resolution training paradigm based on low-resolution data only to surpass the technical
-limits of STEM and STM microscopy*, CVPR Workshops 2023, section 3.2, Fig. 2 and Table 1.
+Source: B. Möller et al., *A super-resolution training paradigm based on low-resolution data only to surpass the
+technical limits of STEM and STM microscopy*, CVPR Workshops 2023, section 3.2, Fig. 2 and Table 1.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -18,8 +18,12 @@ from finescan.patches.zoom import FILTERS, ZoomScale
 
 PUBLISHED_CROP = 256  # fine pixels
 ON_THE_FLY_CROP = 32  # coarse pixels: what a training patch reads
-GUARD_LR_PX = 8  # context of a patch (2) and reach of the widest filter (3), and a little more
+LEAST_GUARD = 6  # coarse pixels: context of a patch (2), reach of the widest filter (3), rounding (1)
+GUARD_LR_PX = 8
 LARGEST_FACTOR = 16
+PLAIN = ZoomScale()
+#: less is held out than of a pair: there is one picture, and coarse levels of it are small
+SPLIT = SplitConfig(guard_lr_px=GUARD_LR_PX, stop_share=0.1, test_share=0.12)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class MultiscaleConfig:
     recorded: bool = True
     crop: int | None = None
     reads: float = 1.0
-    scale: ZoomScale = ZoomScale()
-    split: SplitConfig = field(default_factory=lambda: SplitConfig(guard_lr_px=GUARD_LR_PX))
+    scale: ZoomScale = PLAIN
+    split: SplitConfig = SPLIT
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma", "filters"):
@@ -87,6 +91,11 @@ class MultiscaleConfig:
             raise InputError(
                 f"A crop is a multiple of the factor and at least 8 coarse pixels wide ({8 * self.sr_factor} px for a "
                 f"factor of {self.sr_factor}), but {self.crop} came."
+            )
+        if self.split.guard_lr_px < LEAST_GUARD:
+            raise InputError(
+                f"Zoom levels need a gap of at least {LEAST_GUARD} coarse px between held-out and training places, "
+                f"because their filters reach that far, but guard_lr_px={self.split.guard_lr_px} came."
             )
         if self.reads not in (1.0, 1.0 / self.sr_factor):
             raise InputError(
@@ -137,7 +146,7 @@ class MultiscaleConfig:
 
 def single_scale(sr_factor: int, scale: ZoomScale | None = None) -> MultiscaleConfig:
     """The recorded level alone: the paper's baseline."""
-    return MultiscaleConfig(sr_factor=sr_factor, scale=scale or ZoomScale())
+    return MultiscaleConfig(sr_factor=sr_factor, scale=scale or PLAIN)
 
 
 def oracle(sr_factor: int, levels: Sequence[float], scale: ZoomScale) -> MultiscaleConfig:
@@ -177,7 +186,7 @@ def _stem(alpha: Sequence[float] = (), finer: int = 5, converging: Sequence[int]
 
 
 def _stm(coarser: int = 24, converging: Sequence[int] = ()) -> MultiscaleConfig:
-    """Factor 2 from scans of 24 nm; the levels below it are whole numbers down to 14 nm, those above up to ``coarser``."""
+    """Factor 2 from scans of 24 nm; the levels are whole numbers down to 14 nm and up to ``coarser``."""
     scale = ZoomScale(24.0, "nm")
     alpha, beta = scale.ratios(range(coarser, 24, -1)), scale.ratios(range(23, 13, -1))
     return MultiscaleConfig(alpha, beta, tuple(v / 2 for v in scale.ratios(converging)), 2, scale=scale)

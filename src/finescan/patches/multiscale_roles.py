@@ -64,7 +64,7 @@ def _whole(pictures: Sequence[Array], names: Sequence[str], config: SplitConfig)
     if config.left_out is not None:
         order = _first(order, names, config.left_out)
     roles = {k: "test" if place < test else "stop" for place, k in enumerate(order[: test + stop])}
-    held: list[Held] = [{roles[k]: [(0, 0, *p.shape)]} if k in roles else {} for k, p in enumerate(pictures)]  # type: ignore[list-item]
+    held: list[Held] = [{roles[k]: [(0, 0, *p.shape)]} if k in roles else {} for k, p in enumerate(pictures)]
     listed = ", ".join(names[k] for k in sorted(roles) if roles[k] == "test")
     return held, [f"Whole pictures are held out: {stop} to stop the training, {test} to judge ({listed})."]
 
@@ -94,14 +94,17 @@ def roles_at(
     for boxes in held.values():
         for box in boxes:
             roles[_outside(box, scale, start, guard)] = NONE
-    for t, x, b, r in inner.get("stop", []):
-        roles[t:b, x:r] = STOP
+    _paint(roles, inner.get("stop", []), STOP)
     for box in held.get("test", []):  # where both meet, nothing near a test block stops
         near = roles[_outside(box, scale, start, guard)]
         near[near == STOP] = NONE
-    for t, x, b, r in inner.get("test", []):
-        roles[t:b, x:r] = TEST
+    _paint(roles, inner.get("test", []), TEST)
     return roles, inner
+
+
+def _paint(roles: NDArray[np.int8], boxes: Sequence[Box], role: int) -> None:
+    for t, x, b, r in boxes:
+        roles[t:b, x:r] = role
 
 
 def _inside(box: Box, scale: float, start: Sequence[int], shape: Sequence[int]) -> Box | None:

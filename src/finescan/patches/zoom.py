@@ -1,7 +1,8 @@
 """Zoom levels, and the six filters that make pictures of other levels from a recorded one.
 
-Pillow is the reference for the filters (Möller et al. 2023 use it), so Pillow does it: eight-bit pictures in eight bits,
-to the byte, where the published data are to be made again; everything else in 32-bit floats, which keep all grey levels.
+Pillow is the reference for the filters (Möller et al. 2023 use it), so Pillow does it: eight-bit pictures in eight
+bits, to the byte, where the published data are to be made again; everything else in 32-bit floats, which keep all grey
+levels.
 """
 
 from __future__ import annotations
@@ -125,26 +126,54 @@ def zoomed(
     return resized(picture, (stop[0] - start[0], stop[1] - start[1]), "bicubic", box=box)
 
 
-def _nearest(start: int, stop: int, ratio: float) -> NDArray[np.intp]:
+def points(
+    picture: NDArray[np.float32], ratio: float, start: Sequence[int], stop: Sequence[int], *, interpolated: bool = False
+) -> list[NDArray[np.float32]]:
+    """What a scan with larger steps would have recorded: single points of the sample, at the centres of its pixels.
+
+    Nearest neighbours keep the noise. Where a centre lies just between two recorded pixels (in the middle of two or
+    four, for a start) there are two versions, one with those before and one with those behind it: taking always the
+    same side would teach a shift by half a pixel.
+
+    Parameters
+    ----------
+    picture : (h, w) recorded grey levels.
+    ratio : pixels of the result per recorded pixel and axis, at most 1.
+    start, stop : the box to make, in pixels of the result.
+    interpolated : of a picture that was made finer by bicubic interpolation: its grey levels at exactly the centres.
+
+    Returns
+    -------
+    One version, or two.
+    """
+    if interpolated:
+        return [_cubic(_cubic(picture, start[0], stop[0], ratio).T, start[1], stop[1], ratio).T]
+    sides = [tuple(_nearest(a, b, ratio, e) for a, b in zip(start, stop, strict=True)) for e in (-1e-6, 1e-6)]
+    same = all(np.array_equal(a, b) for a, b in zip(*sides, strict=True))
+    return [np.asarray(picture[np.ix_(*index)], np.float32) for index in (sides[1:] if same else sides)]
+
+
+def _nearest(start: int, stop: int, ratio: float, side: float = 1e-9) -> NDArray[np.intp]:
     """Recorded pixels that hold the centres of a level's pixels; the same ones whatever part of the level is made."""
-    return np.floor((np.arange(start, stop) + 0.5) / ratio + 1e-9).astype(np.intp)
+    return np.floor((np.arange(start, stop) + 0.5) / ratio + side).astype(np.intp)
+
+
+def _cubic(picture: NDArray[np.float32], start: int, stop: int, ratio: float) -> NDArray[np.float32]:
+    """Rows at the centres of a level's, by the kernel of Pillow's bicubic filter (R. Keys 1981, a = -1/2).
+
+    At the border, what is left of the kernel is scaled to a sum of 1, as there.
+    """
+    where = (np.arange(start, stop) + 0.5) / ratio - 0.5
+    taps = np.floor(where).astype(np.intp)[:, None] + np.arange(-1, 3)
+    d = np.abs(where[:, None] - taps)
+    weight = np.where(d <= 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
+    weight[(taps < 0) | (taps >= len(picture))] = 0.0
+    weight /= weight.sum(axis=1, keepdims=True)
+    rows = picture[np.clip(taps, 0, len(picture) - 1)]
+    return np.ascontiguousarray(np.einsum("nk,nkw->nw", weight.astype(np.float32), rows))
 
 
 def zoomed_shape(shape: Sequence[int], ratio: float) -> tuple[int, int]:
     """Whole pixels of a picture at a zoom level."""
     h, w = (math.floor(n * ratio + 1e-6) for n in shape)
     return h, w
-
-
-def phases(factor: int) -> tuple[int, ...]:
-    """Which of ``factor`` fine pixels a coarse pixel that is a point of the sample takes.
-
-    The middle one; where the middle lies between two, both: taking always the same one would teach a shift by half a
-    fine pixel.
-
-    Examples
-    --------
-    >>> phases(3), phases(4)
-    ((1,), (1, 2))
-    """
-    return (factor // 2,) if factor % 2 else (factor // 2 - 1, factor // 2)

@@ -164,6 +164,15 @@ def test_areas_smaller_than_a_tile_still_have_a_look():
     assert look_of(white((20, 25))).tiles == pytest.approx(500 / 1024)
 
 
+def test_every_pixel_of_a_small_area_counts_once():
+    image = white((150, 150)) + np.arange(150)
+    mask = np.zeros((150, 150), bool)
+    mask[40:110, 30:85] = mask[20:60, 70:120] = True
+    look = look_of(image, mask)
+    assert (look.mean, look.std) == (pytest.approx(image[mask].mean()), pytest.approx(image[mask].std()))
+    assert look.quantiles == pytest.approx(np.quantile(image[mask], QUANTILES))
+
+
 def test_parts_are_taken_together():
     dark, bright = white(mean=100), white(mean=140, seed=1)
     both = look_of_parts([(dark, None), (bright, None)])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from finescan.errors import InputError
 from finescan.values import Image, Look, ModelCard, look_of
 
-BENT = 0.2  # of the spread: a larger rest is told, no linear map repairs it
+BENT = 0.4  # of the spread; two areas of one sample differ by up to a third
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def match_intensities(lr: Image, card: ModelCard | Look, *, look: Look | None = 
 
     The map is linear with a positive gain, so nothing is inverted, cut off or bent; location and spread of the grey
     levels between their 5 and 95 % quantiles become those of the training area. What a linear map cannot repair stays:
-    texture, noise against contrast, another contrast curve. The grey levels of what a model makes of the result are
+    texture, noise against contrast, another contrast curve. Where the map holds other shares of bright and dark phases
+    than the training area, this difference is mapped away too. The grey levels of what a model makes of the result are
     those of its own fine scan, not those of the scan that was mapped.
 
     Parameters

@@ -52,8 +52,8 @@ def _contrast(image: Look, card: Look) -> str:
 
 
 def _noise(image: Look, card: Look) -> str:
-    times = _times(math.exp(image.typical["noise"] - card.typical["noise"]))
-    return f"Against the contrast, the noise is {times} as strong as in training."
+    a, b = (max(x.noise / x.std, 1e-3) for x in (image, card))
+    return f"Against the contrast, the noise is {_times(a / b)} as strong as in training."
 
 
 def _patchiness(image: Look, card: Look) -> str:

@@ -126,19 +126,22 @@ def look_of_parts(parts: Iterable[tuple[Any, Bool | None]], *, tile: int = TILE,
     some = list(parts)
     thinned = [some[k] for k in _spaced(len(some), most)] if len(some) > most else some
     cut = [_tiles(array, mask, tile, most) for array, mask in thinned]
-    tiles = np.concatenate([t for t, _ in cut])
+    tiles, area = np.concatenate([t for t, _ in cut]), sum(a for _, a in cut)
     if len(tiles) > most:
         tiles = tiles[_spaced(len(tiles), most)]
     if not len(tiles):
         raise InputError(f"Statistics need a part of {tile} x {tile} px with grey levels, but everything is missing.")
-    mean, std = float(np.nanmean(tiles)), float(np.nanstd(tiles))
+    # overlapping tiles count some pixels more often than others: of a small area, all grey levels are taken once
+    few = all(m is not None for _, m in thinned) and area < most
+    grey = np.concatenate([_masked(a, m) for a, m in thinned if m is not None]) if few else tiles[np.isfinite(tiles)]
+    mean, std = float(grey.mean()), float(grey.std())
     if std <= 1e-6 * max(abs(mean), 1e-30):
         raise InputError(f"Statistics need different grey levels, but all are {mean:.6g}. Is it the right file?")
     values = tile_features((tiles - mean) / std)
-    quantiles = tuple(float(q) for q in np.nanquantile(tiles, QUANTILES))
+    quantiles = tuple(float(q) for q in np.quantile(grey, QUANTILES))
     spread = {n: float(v.std(ddof=1)) if len(v) > 1 else 0.0 for n, v in values.items()}
     typical = {n: float(v.mean()) for n, v in values.items()}
-    return Look(tile, min(float(len(tiles)), sum(area for _, area in cut)), mean, std, quantiles, typical, spread)
+    return Look(tile, min(float(len(tiles)), area), mean, std, quantiles, typical, spread)
 
 
 def tile_features(tiles: Array) -> dict[str, Array]:
@@ -308,6 +311,16 @@ def _tile(array: Any, mask: Bool | None, y: int, x: int, tile: int) -> Array:
     out = np.full((tile, tile), np.nan)
     out[: part.shape[0], : part.shape[1]] = np.where(known, part, np.nan)
     return out
+
+
+def _masked(array: Any, mask: Bool) -> Array:
+    """The known grey levels under a mask."""
+    rows, columns = (np.flatnonzero(mask.any(axis=k)) for k in (1, 0))
+    if not len(rows):
+        return np.zeros(0)
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    values = np.asarray(array[box], np.float64)[mask[box]]
+    return values[np.isfinite(values)]
 
 
 def _spaced(count: int, kept: int) -> NDArray[np.intp]:

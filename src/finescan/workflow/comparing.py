@@ -14,8 +14,10 @@ from finescan.errors import InputError
 from finescan.patches import work_lr
 from finescan.trust import compare_with_card, match_intensities
 from finescan.trust.intensities import mapped, matching_sentences
-from finescan.trust.likeness import Likeness, unknown
+from finescan.trust.likeness import GREY, Likeness, unknown
 from finescan.values import Grid, Image, Look, ModelCard, look_of
+
+NATURAL = 1.0  # units of natural variation within which matching would only copy the accidents of the training area
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = Fa
     ----------
     lr : the coarse map.
     card : of the model.
-    match : map the grey levels linearly to those of the training area.
+    match : map the grey levels linearly to those of the training area, if they differ by more than places of one
+        sample do.
     force : the user goes on whatever the comparison says; noted in the facts.
 
     Raises
@@ -74,6 +77,12 @@ def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = Fa
     facts: dict[str, Any] = {"likeness": {**likeness.to_dict(), "forced": force}}
     if not match:
         return Compared(lr, likeness, likeness.sentences, facts)
+    if likeness.distances and max(abs(likeness.distances[n]) for n in GREY) <= NATURAL:
+        facts["matched_intensities"] = {"gain": 1.0, "offset": 0.0}
+        said = (
+            "Brightness and contrast are within the variation of the training area: grey levels were left as they are."
+        )
+        return Compared(lr, likeness, (*likeness.sentences, said), facts)
     look = look or look_of(lr.data)
     result, gain, offset = match_intensities(lr, card, look=look)
     after = compare_with_card(look.mapped(gain, offset), card)

@@ -18,6 +18,7 @@ _HOME = {
     "import_weights": "importing",
     "list_models": "verbs",
     "load_landmarks": "verbs",
+    "patch_files": "patching",
     "quantify_file": "volume_verbs",
     "register_files": "verbs",
     "report_folder": "again",

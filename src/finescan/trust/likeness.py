@@ -19,11 +19,12 @@ from finescan.trust.likeness_words import UNLIKE_ADVICE, describe
 from finescan.values import Look, ModelCard
 from finescan.values.look import BANDS, white_shares
 
-FEATURE_LIMIT = 3.0  # units by which one feature may differ
+FEATURE_LIMIT = 2.5  # units by which one feature may differ
 TEXTURE_LIMIT = 0.9  # root mean square over all texture features: many small differences
 _UNEVEN = 0.25  # share of the spread between tiles that remains between large areas
 _DEPENDENT = 2.0  # neighbouring tiles repeat each other: so many of them count as one
-_BORROWED = 2.0  # tiles' worth of spread taken from the image
+_FEW = 4.0  # tiles: an area of so few is all of one kind more often than its sampling error says
+_BORROWED = 6.0  # tiles whose worth of spread is taken from the image
 _PATCHY = 0.05  # standard deviations: variation of tile means below this is none
 
 #: tolerance of each feature, and how much of a difference in (log) noise passes into it
@@ -88,7 +89,7 @@ def compare_looks(image: Look, card: Look) -> Likeness:
 
     Returns
     -------
-    Likeness; "unlike" when one feature differs by more than 3 units of natural variation, or all texture features
+    Likeness; "unlike" when one feature differs by more than 2.5 units of natural variation, or all texture features
     together by a root mean square of more than 0.9.
 
     Raises
@@ -152,7 +153,7 @@ def _unit(name: str, image: Look, card: Look, noisier: float, own: float = 1.0) 
     tolerance, through_noise = TOLERANCES[name]
     # a few tiles do not tell their spread: the image's stands in for two of them
     spread = (card.tiles * card.spread[name] ** 2 + _BORROWED * image.spread[name] ** 2) / (card.tiles + _BORROWED)
-    sampling = _DEPENDENT * (1 / image.tiles + 1 / card.tiles)
+    sampling = sum(_DEPENDENT / n + (_FEW / n) ** 2 for n in (image.tiles, card.tiles))
     return math.sqrt(tolerance**2 + (through_noise * noisier) ** 2 + own**2 * spread * (_UNEVEN**2 + sampling))
 
 

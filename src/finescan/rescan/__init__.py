@@ -3,10 +3,11 @@
 >>> from finescan.rescan import Frame, Goal, ScanTimes, plan_rescan  # doctest: +SKIP
 """
 
-from finescan.rescan.export import EXPORTERS, Exporter, export_plan, formats_of
+from finescan.rescan.doubt import expected_error
+from finescan.rescan.export import EXPORTERS, Exporter, exported, formats_of, write_files
 from finescan.rescan.export_stage import ExportOptions
 from finescan.rescan.picture import numbered_picture
-from finescan.rescan.plan import Field, Goal, MapReference, RescanPlan, load_plan, require_map, save_plan
+from finescan.rescan.plan import Field, Goal, MapReference, RescanPlan, load_plan, plan_bytes, require_map, save_plan
 from finescan.rescan.planning import plan_rescan
 from finescan.rescan.stage import StageTransform, stage_from_header, stage_from_landmarks
 from finescan.rescan.times import Frame, ScanTimes, spoken
@@ -24,15 +25,18 @@ __all__ = [
     "RescanPlan",
     "ScanTimes",
     "StageTransform",
-    "export_plan",
+    "expected_error",
+    "exported",
     "formats_of",
     "load_plan",
     "numbered_picture",
     "order_points",
+    "plan_bytes",
     "plan_rescan",
     "require_map",
     "save_plan",
     "spoken",
     "stage_from_header",
     "stage_from_landmarks",
+    "write_files",
 ]

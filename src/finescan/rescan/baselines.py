@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.rescan.selection import Spot, Task, Wanted
+from finescan.rescan.board import Spot, Task
+from finescan.rescan.selection import Wanted
 from finescan.rescan.windows import window_sums
 
 TRIES = 500  # random places in a row that do not fit before the map counts as full

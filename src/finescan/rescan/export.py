@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,44 +57,46 @@ def formats_of(text: str) -> tuple[tuple[str, ...], bool]:
     return names, False
 
 
-def export_plan(
-    plan: RescanPlan,
-    folder: str | Path,
-    formats: Sequence[str],
-    *,
-    options: ExportOptions | None = None,
-    skip: bool = False,
-    overwrite: bool = False,
-) -> tuple[list[Path], list[str]]:
-    """Write a plan in several forms; either all files are new or nothing is written.
+def exported(
+    plan: RescanPlan, formats: Sequence[str], *, options: ExportOptions | None = None, skip: bool = False
+) -> tuple[dict[str, bytes], list[str]]:
+    """A plan in several forms, not written yet.
 
     Parameters
     ----------
-    folder : an existing folder.
     formats : names from :data:`EXPORTERS`.
     skip : leave out forms that need what is not known, instead of raising.
 
     Returns
     -------
-    The files, and one sentence per form that was left out.
+    File names with their contents, and one sentence per form that was left out.
 
     Raises
     ------
     InputError : a form needs a stage position, a height or a map that is not known, and ``skip`` is not set.
-    OutputError : a file exists, or cannot be written.
     """
-    made: dict[Path, bytes] = {}
-    left_out = []
+    made, left_out = {}, []
     for name in formats:
         try:
-            made[Path(folder) / EXPORTERS[name].file] = EXPORTERS[name].write(plan, options or ExportOptions())
+            made[EXPORTERS[name].file] = EXPORTERS[name].write(plan, options or ExportOptions())
         except InputError as e:
             if not skip:
                 raise
-            left_out.append(f"{name} was left out: {e}")
-    there = [p for p in made if p.exists()]
+            left_out.append(f"{EXPORTERS[name].file} was left out: {e}")
+    return made, left_out
+
+
+def write_files(folder: str | Path, files: Mapping[str, bytes], *, overwrite: bool = False) -> list[Path]:
+    """Write files into an existing folder, each whole or not at all; none if one of them exists already.
+
+    Raises
+    ------
+    OutputError : a file exists and may not be overwritten, or cannot be written.
+    """
+    paths = {Path(folder) / name: data for name, data in files.items()}
+    there = [p for p in paths if p.exists()]
     if there and not overwrite:
         raise OutputError(f"{there[0]} exists. Choose another folder with -o, or pass --overwrite.")
-    for path, data in made.items():
+    for path, data in paths.items():
         write_bytes(path, data)
-    return list(made), left_out
+    return list(paths)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from finescan.rescan.selection import Spot
+from finescan.rescan.board import Spot
 from finescan.rescan.times import Frame
 
 

@@ -13,6 +13,7 @@ from PIL import ImageDraw, ImageFont
 
 from finescan.errors import InputError
 from finescan.rescan.plan import Field, RescanPlan
+from finescan.rescan.times import spoken
 
 LONGEST_PX, SHORTEST_PX = 2400, 900  # of the longer side of the picture
 ORANGE, BLUE, DARK, WHITE = (255, 176, 0), (90, 200, 250), (0, 0, 0), (255, 255, 255)
@@ -50,9 +51,8 @@ def numbered_picture(coarse: Any, plan: RescanPlan) -> bytes:
         _box(draw, f, per_px, line)
     for f in plan.fields:
         _number(draw, f, per_px, font)
-    _scale_bar(draw, canvas.size, plan.map.grid.pixel_size_nm[1] / per_px[1], font)
     buffer = io.BytesIO()
-    canvas.save(buffer, "PNG")
+    _with_strip(canvas, plan, per_px[1], font).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -105,16 +105,27 @@ def _number(draw: ImageDraw.ImageDraw, f: Field, per_px: tuple[float, float], fo
     draw.text((x + 4, y + 2), words, fill=DARK, font=font)
 
 
-def _scale_bar(draw: ImageDraw.ImageDraw, size: tuple[int, int], nm_per_px: float, font: Any) -> None:
-    """A round length of about a fifth of the width, lower right."""
-    about = 0.2 * size[0] * nm_per_px
-    power = 10.0 ** math.floor(math.log10(about))
-    length = power * max(m for m in (1, 2, 5) if m * power <= about)
-    words = f"{length / 1e3:g} µm" if length >= 1e3 else f"{length:g} nm"
-    wide, high = length / nm_per_px, max(4, size[1] // 200)
-    _, _, text_wide, text_high = draw.textbbox((0, 0), words, font=font)
-    right, low = size[0] - 14, size[1] - 14
-    x = right - max(wide, text_wide)
-    draw.rectangle((x - 8, low - high - text_high - 14, right + 8, low + 8), fill=DARK)
-    draw.rectangle((right - wide, low - high, right, low), fill=WHITE)
-    draw.text((right - wide / 2 - text_wide / 2, low - high - text_high - 8), words, fill=WHITE, font=font)
+def _with_strip(canvas: Pillow.Image, plan: RescanPlan, per_px: float, font: Any) -> Pillow.Image:
+    """The picture with a scale bar and the plan in a line below it, where they cover nothing."""
+    high = round(2.2 * font.size)
+    out = Pillow.new("RGB", (canvas.width, canvas.height + high), DARK)
+    out.paste(canvas)
+    draw = ImageDraw.Draw(out)
+    length, words = _round_length(0.2 * canvas.width * plan.map.grid.pixel_size_nm[1] / per_px)
+    wide = length / plan.map.grid.pixel_size_nm[1] * per_px
+    middle = canvas.height + high / 2
+    draw.rectangle((12, middle - high / 10, 12 + wide, middle + high / 10), fill=WHITE)
+    draw.text((12 + wide + 8, middle), words, fill=WHITE, font=font, anchor="lm")
+    draw.text((canvas.width - 12, middle), _caption(plan), fill=WHITE, font=font, anchor="rm")
+    return out
+
+
+def _round_length(about_nm: float) -> tuple[float, str]:
+    """The largest 1, 2 or 5 times a power of ten, nm, below a length; the font has no µ."""
+    power = 10.0 ** math.floor(math.log10(about_nm))
+    length = power * max(m for m in (1, 2, 5) if m * power <= about_nm * (1 + 1e-9))
+    return length, f"{length / 1e3:g} um" if length >= 1e3 else f"{length:g} nm"
+
+
+def _caption(plan: RescanPlan) -> str:
+    return f"{len(plan.fields)} fields, {spoken(plan.seconds)}, {100 * plan.reduction:.0f} % of the expected error"

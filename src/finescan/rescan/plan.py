@@ -263,8 +263,13 @@ def save_plan(plan: RescanPlan, path: str | Path, *, overwrite: bool = False) ->
     path = Path(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists. Choose another folder with -o, or pass --overwrite.")
-    write_bytes(path, json.dumps(plan.to_dict(), indent=1, ensure_ascii=False, allow_nan=False).encode())
+    write_bytes(path, plan_bytes(plan))
     return path
+
+
+def plan_bytes(plan: RescanPlan) -> bytes:
+    """The contents of ``rescan.json``."""
+    return json.dumps(plan.to_dict(), indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def load_plan(path: str | Path) -> RescanPlan:

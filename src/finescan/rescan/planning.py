@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from finescan.errors import InputError
-from finescan.rescan.merging import Block, frame_of, merged
+from finescan.rescan.board import Task
+from finescan.rescan.merging import Block
 from finescan.rescan.plan import Field, Goal, MapReference, RescanPlan
-from finescan.rescan.selection import PLACEMENTS, Placement, Spot, Task, Wanted
+from finescan.rescan.selection import PLACEMENTS, Placement, Wanted
 from finescan.rescan.stage import StageTransform
 from finescan.rescan.times import Frame, ScanTimes, spoken
-from finescan.rescan.travel import nearest_tour, order_points, tour_length
+from finescan.rescan.timing import Answer, Timing, answer, moved_about
 
 Reasons = Callable[[tuple[slice, slice]], Sequence[str]]
 ROUNDING = 1e-6  # of a pixel
-FEW = 60  # fields; up to here every trial is ordered as well as the answer
 
 
 def plan_rescan(
@@ -35,6 +35,7 @@ def plan_rescan(
     error_unit: str = "expected error",
     reasons: Reasons | None = None,
     placements: Mapping[str, Placement] = PLACEMENTS,
+    refine: bool = True,
 ) -> RescanPlan:
     """Where to scan again, and in which order.
 
@@ -55,6 +56,7 @@ def plan_rescan(
     error_unit : what the error is, for readers.
     reasons : called with the slices of a field on the map; says why it was chosen, in sentences.
     placements : ways to place fields, of which the best is taken; see also :mod:`finescan.rescan.baselines`.
+    refine : try every chosen field elsewhere (False for the baselines, which are what they are).
 
     Raises
     ------
@@ -66,11 +68,14 @@ def plan_rescan(
     if not total > 0:
         raise InputError("Nothing is expected to be wrong where no fine scan exists: there is nothing to plan.")
     wanted = _wanted(task, frame, goal, times, total)
-    trials = [_Trial(spots(task, wanted), task, map_, frame, times, goal) for spots in placements.values()]
-    best = max((t.answer() for t in trials), key=lambda blocks: _served(blocks, goal, total, trials[0]))
-    if not best:
+    timing = Timing(task, map_.grid, _single_px(map_, frame), frame, times, goal.order)
+    answers = [answer(spots(task, wanted), timing, goal) for spots in placements.values()]
+    best = max(answers, key=lambda a: _served(a, goal, total, timing))
+    if refine:
+        best = moved_about(best, timing, goal, wanted)
+    if not best.spots:
         raise InputError(_too_short(frame, times, goal, on_the_way=True))
-    fields = _fields(best, trials[0], total, reasons)
+    fields = _fields(best.blocks, timing, total, reasons)
     notes = _notes(fields, goal, frame, times)
     return RescanPlan(map_, frame, times, goal, fields, stage, error_unit, notes)
 
@@ -158,94 +163,23 @@ def _too_short(frame: Frame, times: ScanTimes, goal: Goal, *, on_the_way: bool =
     )
 
 
-# ------------------------------------------------------------------ one placement to the end
-class _Trial:
-    """Fields of one placement, best first: how many of them serve the goal, merged, ordered and timed."""
-
-    def __init__(
-        self, spots: list[Spot], task: Task, map_: MapReference, frame: Frame, times: ScanTimes, goal: Goal
-    ) -> None:
-        self.spots, self.task, self.goal, self.frame, self.times = spots, task, goal, frame, times
-        self.pixel_nm = map_.grid.pixel_size_nm
-        self.single = _single_px(map_, frame)
-        self.start = np.asarray(map_.grid.shape, float) / 2 * self.pixel_nm
-
-    def answer(self) -> list[Block]:
-        """The acquisitions, in the order of scanning."""
-        if self.goal.budget_s is None:
-            return self.ordered(self.blocks(len(self.spots)))
-        low, high = 0, len(self.spots)
-        while low < high:  # the most fields that fit into the budget
-            middle = (low + high + 1) // 2
-            if self.quick_s(self.blocks(middle)) <= self.goal.budget_s:
-                low = middle
-            else:
-                high = middle - 1
-        return self.filled(low)
-
-    def filled(self, count: int) -> list[Block]:
-        """As many fields as fit once they are well ordered."""
-        best = self.ordered(self.blocks(count))
-        for _ in range(8):
-            spare = (self.goal.budget_s or 0) - sum(self.seconds(best))
-            more = count + max(1, int(spare / self.times.field_s(self.frame.shape_px)))
-            if more > len(self.spots):
-                more = len(self.spots)
-            trial = self.ordered(self.blocks(more)) if more > count else best
-            if more == count or sum(self.seconds(trial)) > (self.goal.budget_s or 0):
-                break
-            best, count = trial, more
-        return best
-
-    def blocks(self, count: int) -> list[Block]:
-        """The best ``count`` fields, merged."""
-        return merged(
-            self.spots[:count], outer=self.task.outer, single=self.single, map_pixel_nm=self.pixel_nm, frame=self.frame
-        )
-
-    def centres(self, blocks: Sequence[Block]) -> NDArray[np.float64]:
-        """Centres (y, x), nm from the corner of the map."""
-        corner = np.array([(b.y, b.x) for b in blocks], float).reshape(-1, 2)
-        size = np.array([b.size_px(self.task.outer, self.single) for b in blocks], float).reshape(-1, 2)
-        return np.asarray((corner + size / 2) * self.pixel_nm)
-
-    def ordered(self, blocks: list[Block]) -> list[Block]:
-        """In the order of scanning."""
-        row = self.single[0] * self.pixel_nm[0] / 2
-        tour = order_points(self.centres(blocks), start=self.start, order=self.goal.order, row=row)
-        return [blocks[i] for i in tour]
-
-    def seconds(self, blocks: Sequence[Block]) -> list[float]:
-        """Time of every acquisition when they are done one after the other."""
-        legs = tour_length(self.centres(blocks), range(len(blocks)), start=self.start)
-        frames = [frame_of(b.size_px(self.task.outer, self.single), self.pixel_nm, self.frame) for b in blocks]
-        return [self.times.field_s(f, leg * 1e-3) for f, leg in zip(frames, legs, strict=True)]
-
-    def quick_s(self, blocks: list[Block]) -> float:
-        """Time of all, with a good order of few fields and a plain one of many."""
-        if len(blocks) <= FEW or self.goal.order != "shortest":
-            return sum(self.seconds(self.ordered(blocks)))
-        return sum(self.seconds([blocks[i] for i in nearest_tour(self.centres(blocks), self.start)]))
-
-
-def _served(blocks: Sequence[Block], goal: Goal, total: float, trial: _Trial) -> tuple[float, float]:
-    """To compare answers: what was asked of the error first, then little time."""
-    gain = sum(b.gain for b in blocks) / total
-    return round(min(gain, goal.until or 1.0), 9), -sum(trial.seconds(blocks))
-
-
 # ------------------------------------------------------------------ the answer
-def _fields(blocks: Sequence[Block], trial: _Trial, total: float, reasons: Reasons | None) -> tuple[Field, ...]:
-    seconds = trial.seconds(blocks)
+def _served(found: Answer, goal: Goal, total: float, timing: Timing) -> tuple[float, float]:
+    """To compare answers: what was asked of the error first, then little time."""
+    return round(min(found.gain / total, goal.until or 1.0), 9), -sum(timing.seconds(found.blocks))
+
+
+def _fields(blocks: Sequence[Block], timing: Timing, total: float, reasons: Reasons | None) -> tuple[Field, ...]:
+    seconds = timing.seconds(blocks)
     rates = np.array([b.gain / s for b, s in zip(blocks, seconds, strict=True)])
     priority = np.empty(len(blocks), int)
     priority[np.argsort(-rates, kind="stable")] = np.arange(1, len(blocks) + 1)
     fields = []
     for k, (block, time) in enumerate(zip(blocks, seconds, strict=True)):
-        size = block.size_px(trial.task.outer, trial.single)
-        frame = frame_of(size, trial.pixel_nm, trial.frame)
+        size = timing.size_px(block)
+        frame = timing.frame_px(block)
         made = Field(k + 1, int(priority[k]), (block.y, block.x), size, frame, block.gain / total, time)
-        fields.append(replace(made, reasons=(_share_sentence(made, trial.task), *_asked(made, trial.task, reasons))))
+        fields.append(replace(made, reasons=(_share_sentence(made, timing.task), *_asked(made, timing.task, reasons))))
     return tuple(fields)
 
 

@@ -1,0 +1,272 @@
+"""Where to scan again, from a finished run: its expected error, its fine scans, its stage, the files of the plan."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from finescan import io, rescan
+from finescan.errors import FinescanError, InputError
+from finescan.rescan.doubt import flag_sentences
+from finescan.values import Grid, Image, StagePose, TrustMap, Verdict, Warp
+from finescan.workflow.finished import FinishedFolder, open_finished
+from finescan.workflow.folder import make_folder
+from finescan.workflow.reading import Outcome, as_planned
+
+PLAN_FILE, PICTURE_FILE = "rescan.json", "rescan.png"
+LISTED = 12  # fields in the printed summary
+ERROR_UNIT = "local variance of the coarse map beyond noise, weighted by flags (squared grey levels)"
+
+
+@dataclass(frozen=True)
+class RescanOptions:
+    """What is asked for, and what the run does not say.
+
+    Parameters
+    ----------
+    budget, until : ``20min`` or ``95%``; one of them.
+    order : a name from ``finescan.rescan.ORDERS``.
+    frame, max_frame : width and height of the usual and of the largest frame, px; None = that of the finest fine scan,
+        and no merging.
+    pixel_size_nm : of the fine scan; None = that of the enhanced map.
+    dwell_us : None = that of the finest fine scan.
+    settle_s, stage_um_per_s, line_overhead_us : overheads, see ``finescan.rescan.ScanTimes``.
+    value : picture on the coarse grid whose grey levels weigh every pixel.
+    landmarks : YAML or JSON with ``[[[y, x] map px, [x, y] stage µm], …]``.
+    formats : ``all`` or names with commas.
+    export : what the programs must be told besides.
+    """
+
+    budget: str | None = None
+    until: str | None = None
+    order: str = "shortest"
+    frame: tuple[int, int] | None = None
+    max_frame: tuple[int, int] | None = None
+    pixel_size_nm: tuple[float, float] | None = None
+    dwell_us: float | None = None
+    settle_s: float = 2.0
+    stage_um_per_s: float = math.inf
+    line_overhead_us: float = 0.0
+    value: Path | None = None
+    landmarks: Path | None = None
+    formats: str = "all"
+    export: rescan.ExportOptions = field(default_factory=rescan.ExportOptions)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A fine scan that the run has found in its map."""
+
+    name: str
+    grid: Grid
+    lr_from_hr: Warp
+    verdict: Verdict
+    image: Image | None
+
+
+def rescan_folder(
+    folder: str | Path,
+    output: str | Path,
+    *,
+    options: RescanOptions,
+    plan: str | Path | None = None,
+    overwrite: bool = False,
+) -> Outcome:
+    """Plan where to scan again, and write rescan.json, a numbered picture and the lists for other programs.
+
+    Parameters
+    ----------
+    folder : a finished run folder. Its coarse scan must still be where it was; fine scans may be gone.
+    output : folder for the files.
+    options : budget or share, instrument, forms.
+    plan : a rescan.json of this run to write again (perhaps edited), instead of planning.
+
+    Raises
+    ------
+    InputError, OutputError : one sentence each; nothing is written then.
+    """
+    names, everything = rescan.formats_of(options.formats)
+    goal = None if plan is not None else rescan.Goal.parse(options.budget, options.until, options.order)
+    run = open_finished(folder)
+    coarse = _coarse(run)
+    here = rescan.MapReference(
+        coarse.name, coarse.grid, run.state["inputs"]["coarse"]["sha256"], coarse.acquisition.databar_rows
+    )
+    if goal is None:
+        made = rescan.load_plan(Path(plan or ""))
+        rescan.require_map(made, here)
+    else:
+        made = _planned(run, coarse, here, goal, options)
+    lists, left_out = rescan.exported(made, names, options=options.export, skip=everything)
+    files = {**lists, PICTURE_FILE: rescan.numbered_picture(coarse.data, made), PLAN_FILE: rescan.plan_bytes(made)}
+    make_folder(Path(output))
+    written = rescan.write_files(output, files, overwrite=overwrite)
+    facts = {**made.to_dict(), "files": [p.name for p in written], "left_out": left_out}
+    return Outcome(facts, _text(made, Path(output), [p.name for p in written], left_out))
+
+
+def error_map(run: FinishedFolder, coarse: Image, trust: TrustMap) -> NDArray[np.float32]:
+    """What is expected to be wrong per coarse pixel, 0 or more. A map of calibrated uncertainty will take its place."""
+    yardstick = run.state["steps"]["enhance"].get("yardstick") or {}
+    return rescan.expected_error(coarse.array(), trust, noise_sigma=float(yardstick.get("noise_sigma") or 0.0))
+
+
+# ------------------------------------------------------------------ planning
+def _planned(
+    run: FinishedFolder, coarse: Image, here: rescan.MapReference, goal: rescan.Goal, options: RescanOptions
+) -> rescan.RescanPlan:
+    recorded = _recorded(run)
+    flags = io.read(run.path / "flags.tif", pixel_size_nm=coarse.grid.pixel_size_nm).data
+    trust = TrustMap(np.asarray(flags[...]), coarse.grid)
+    finest = min(recorded, key=lambda r: float(np.prod(r.grid.pixel_size_nm)))
+    return rescan.plan_rescan(
+        error_map(run, coarse, trust),
+        here,
+        frame=_frame(run, finest, options),
+        times=_times(coarse, finest, options),
+        goal=goal,
+        value=None if options.value is None else _value(options.value, coarse),
+        scanned=scanned_mask(coarse.grid, [(r.grid, r.lr_from_hr) for r in recorded]),
+        stage=_stage(coarse, recorded, options.landmarks),
+        error_unit=ERROR_UNIT,
+        reasons=lambda box: flag_sentences(trust, box),
+    )
+
+
+def _coarse(run: FinishedFolder) -> Image:
+    """The coarse scan, unchanged since the run."""
+    path = run.coarse
+    if not path.exists():
+        raise InputError(f"Planning needs the coarse scan, but {path} cannot be found. Put it back.")
+    if io.fingerprint(path) != run.state["inputs"]["coarse"]["sha256"]:
+        raise InputError(f"{path} is not the file that the run in {run.path} was made from. Put that one back.")
+    coarse = as_planned(run.reading, "coarse", path, run.plan.values.get("coarse.pixel_size_nm"))
+    if coarse.grid.ndim != 2:
+        raise InputError(f"Rescans are planned for pictures, but {coarse.name} is a volume. Pass a run of pictures.")
+    return coarse
+
+
+def _recorded(run: FinishedFolder) -> list[Recorded]:
+    """The fine scans that the run went on with, with their files where these are still there."""
+    pairs = [_pair(run, k, path) for k, path in enumerate(run.fines)]
+    for verdict in (Verdict.FOUND, Verdict.DOUBTFUL):  # doubtful ones were used when there was nothing better
+        used = [p for p in pairs if p is not None and p.verdict is verdict]
+        if used:
+            return used
+    raise InputError(f"The run in {run.path} holds no fine scan that was found. Run it again.")
+
+
+def _pair(run: FinishedFolder, k: int, path: Path) -> Recorded | None:
+    folders = sorted((run.path / "pair").glob(f"{k + 1:02d}-*"))
+    if not folders:
+        return None
+    d = json.loads((folders[0] / "pair.json").read_text(encoding="utf-8"))
+    sizes = run.plan.values.get("fine.pixel_size_nm") or []
+    image = None
+    with suppress(FinescanError, OSError):
+        image = as_planned(run.reading, "fine", path, sizes[k] if k < len(sizes) else None)
+    grid, warp = Grid.from_dict(d["hr"]["grid"]), Warp.from_dict(d["lr_from_hr"])
+    return Recorded(d["hr"]["name"], grid, warp, Verdict(d["verdict"]), image)
+
+
+def scanned_mask(grid: Grid, scans: Sequence[tuple[Grid, Warp]]) -> NDArray[np.bool_]:
+    """Coarse pixels whose centre lies in a fine scan, from the scans' grids and their ``lr_from_hr``."""
+    mask = np.zeros(grid.shape, bool)
+    for fine, warp in scans:
+        h, w = fine.shape
+        rim = [(y, x) for y in (-0.5, (h - 1) / 2, h - 0.5) for x in (-0.5, (w - 1) / 2, w - 0.5)]
+        index = grid.to_index(warp(fine.to_nm(np.array(rim))))
+        low = np.clip(np.floor(index.min(axis=0)) - 1, 0, grid.shape).astype(int)
+        high = np.clip(np.ceil(index.max(axis=0)) + 2, low, grid.shape).astype(int)
+        ys, xs = np.mgrid[low[0] : high[0], low[1] : high[1]]
+        inside = fine.to_index(warp.inverse_at(grid.to_nm(np.stack([ys, xs], axis=-1))))
+        covered = ((inside >= -0.5) & (inside <= np.array(fine.shape) - 0.5)).all(axis=-1)
+        mask[low[0] : high[0], low[1] : high[1]] |= covered
+    return mask
+
+
+def _frame(run: FinishedFolder, finest: Recorded, options: RescanOptions) -> rescan.Frame:
+    size = options.pixel_size_nm or tuple(run.plan.values["target.pixel_size_nm"])
+    shape = finest.grid.shape if options.frame is None else options.frame[::-1]
+    largest = None if options.max_frame is None else options.max_frame[::-1]
+    return rescan.Frame((shape[0], shape[1]), (float(size[0]), float(size[1])), largest)
+
+
+def _times(coarse: Image, finest: Recorded, options: RescanOptions) -> rescan.ScanTimes:
+    dwell = options.dwell_us
+    if dwell is None and finest.image is not None:
+        dwell = finest.image.acquisition.dwell_time_us
+    if dwell is None:
+        raise InputError(
+            f"The dwell time of a fine scan is needed, but {finest.name} does not state one. Pass --dwell in µs."
+        )
+    times = rescan.ScanTimes(dwell, options.settle_s, options.stage_um_per_s, options.line_overhead_us)
+    spent = coarse.acquisition.dwell_time_us
+    if spent is None:
+        return times
+    rows, columns = coarse.grid.shape
+    return replace(times, coarse_s=replace(times, dwell_us=spent).scan_s((rows, columns)))
+
+
+def _value(path: Path, coarse: Image) -> NDArray[Any]:
+    value = io.read(path, pixel_size_nm=coarse.grid.pixel_size_nm)
+    if value.grid.shape != coarse.grid.shape:
+        raise InputError(
+            f"{path.name} has {value.grid.shape} px, but weights are given for every one of the {coarse.grid.shape} px "
+            f"of {coarse.name}. Pass a picture of that size with --value."
+        )
+    return value.array()
+
+
+def _stage(coarse: Image, recorded: Sequence[Recorded], landmarks: Path | None) -> rescan.StageTransform | None:
+    if landmarks is not None:
+        return rescan.stage_from_landmarks(coarse.grid, _landmarks(landmarks))
+    checks: list[tuple[str, NDArray[np.float64], StagePose]] = []
+    for r in recorded:
+        if r.image is not None and r.image.acquisition.stage is not None:
+            centre = r.lr_from_hr(r.grid.to_nm([(n - 1) / 2 for n in r.grid.shape]))
+            checks.append((r.name, centre, r.image.acquisition.stage))
+    return rescan.stage_from_header(coarse, checks)
+
+
+def _landmarks(path: Path) -> list[Any]:
+    try:
+        points = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as e:
+        raise InputError(f"{path} is not readable as YAML or JSON ({e}). Correct it.") from e
+    if not isinstance(points, list):
+        raise InputError(f"{path} must hold a list of [[y, x] map px, [x, y] stage µm], but it holds something else.")
+    return points
+
+
+# ------------------------------------------------------------------ words
+def _text(plan: rescan.RescanPlan, folder: Path, names: Sequence[str], left_out: Sequence[str]) -> str:
+    times = plan.times
+    lines = [
+        f"{plan} (asked for: {plan.goal})",
+        f"frames of {plan.frame}, {times.dwell_us:g} µs dwell, {times.settle_s:g} s to settle",
+    ]
+    if plan.relative_time is not None:
+        lines.append(
+            f"coarse map and fields take {100 * plan.relative_time:.1f} % of a fine scan of everything "
+            f"({rescan.spoken(plan.everything_s)})"
+        )
+    lines.append(f"stage: {plan.stage}" if plan.stage else "stage: not known; the plan is in map pixels only")
+    lines += [f"note: {n}" for n in plan.notes]
+    lines.append(f"{'field':>6} {'x px':>9} {'y px':>9} {'removes':>8} {'time':>8}  why")
+    for f in plan.fields[:LISTED]:
+        y, x = f.centre_px
+        why = " ".join(f.reasons[1:])
+        lines.append(f"{f.id:>6} {x:9.1f} {y:9.1f} {100 * f.reduction:6.2f} % {rescan.spoken(f.seconds):>8}  {why}")
+    if len(plan.fields) > LISTED:
+        lines.append(f"{'…':>6} {len(plan.fields) - LISTED} more")
+    return "\n".join([*lines, *left_out, f"{folder}: {', '.join(names)}"])

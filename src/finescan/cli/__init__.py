@@ -14,7 +14,7 @@ import typer
 
 import finescan
 from finescan import workflow
-from finescan.cli import models, patches, studies
+from finescan.cli import models, patches, rescan, studies
 from finescan.cli.options import (
     Channel,
     Coarse,
@@ -47,6 +47,7 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(studies.app, name="study")
+app.command("rescan")(rescan.rescan)
 app.command("patches")(patches.patches)
 
 

@@ -68,6 +68,10 @@ def plan_rescan(
     if not total > 0:
         raise InputError("Nothing is expected to be wrong where no fine scan exists: there is nothing to plan.")
     wanted = _wanted(task, frame, goal, times, total)
+    if not len(task.windows.ranked):
+        raise InputError(
+            f"No field of {frame} finds a place beside the fine scans where errors are expected. Pass a smaller --frame."
+        )
     timing = Timing(task, map_.grid, _single_px(map_, frame), frame, times, goal.order)
     answers = [answer(spots(task, wanted), timing, goal) for spots in placements.values()]
     best = max(answers, key=lambda a: _served(a, goal, total, timing))

@@ -22,6 +22,7 @@ _HOME = {
     "quantify_file": "volume_verbs",
     "register_files": "verbs",
     "report_folder": "again",
+    "rescan_folder": "rescanning",
     "run": "run",
     "simulate_files": "verbs",
     "train_files": "verbs",

@@ -69,7 +69,7 @@ class Size:
 
 SIZES: dict[str, Size] = {
     "quick": Size(288, 352, 2, 24, 4, 1.4, 0.25),
-    "medium": Size(768, 704, 3, 48, 8, 10.0, 0.75),
+    "medium": Size(640, 640, 3, 32, 8, 6.0, 0.75),
     "full": Size(2048, 1536, 4, 64, 16, 1e5, 3.0, published=True),
 }
 

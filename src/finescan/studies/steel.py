@@ -34,6 +34,7 @@ Progress = Callable[[float, float, str], None]
 GREY_LEVELS = 255.0  # the scans have eight bits
 THEIRS, OURS = "ttsr", "finescan"
 INTERPOLATED = ("nearest", "bicubic", "lanczos")
+TEXTURE_RATE, TUNING_RATE = 2e-3, 1e-3  # learning rates of short trainings on a processor
 SEAM_PX = {"centre": 80, "smooth": 96}  # distance of the windows of the two ways to join them, fine pixels
 PICTURED = 3  # patches per material that are shown
 
@@ -250,7 +251,9 @@ class _Run:
         if size.published:
             steps = 16_000 if tuning else None  # 80 epochs of 1600 triplets in batches of 8
             return TrainConfig(recipe="published", max_steps=steps, **common)
-        return TrainConfig(**common, **self._length(size.tuning_minutes if tuning else size.texture_minutes))
+        rate = TUNING_RATE if tuning else TEXTURE_RATE
+        length = self._length(size.tuning_minutes if tuning else size.texture_minutes)
+        return TrainConfig(learning_rate=rate, **common, **length)
 
     def _judge(
         self, table: str, patches: PatchSet, methods: Mapping[str, Answer], dwell_us: float, *, role: str = "test"

@@ -58,6 +58,15 @@ def compare_map(lr: Image, card: ModelCard) -> tuple[Likeness, Look | None]:
     return compare_with_card(look, card), look
 
 
+def typical(lr: Image, card: ModelCard) -> tuple[dict[str, Any], list[str]]:
+    """Whether the area a model learned from is typical of the map it lies in: facts, and notes if it is not."""
+    likeness, _ = compare_map(lr, card)
+    if likeness.verdict != "unlike":
+        return likeness.to_dict(), []
+    head = "The area under the fine scan is not typical of the map: the result is less certain where the map differs."
+    return likeness.to_dict(), [" ".join([head, *likeness.sentences[1:-1]])]
+
+
 def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = False) -> Compared:
     """Compare a map with the training area of a model and, if asked for, match its grey levels.
 

@@ -20,6 +20,7 @@ from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
 from finescan.workflow import judging, page, picture_measures
 from finescan.workflow.checks import require_blending, require_method
+from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
 from finescan.workflow.plan import Plan
@@ -134,9 +135,11 @@ def complete(
             "the result is the interpolation."
         )
     job.notes += model.card.training.get("notes", [])
+    likeness, untypical = typical(lr, model.card)
+    job.notes += untypical
     measured = picture_measures.measure(job, lr, hrs, pairs, patches, contestants, enhanced)
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
-    facts = {**facts, **measured.facts, "files": [*facts["files"], *measured.files]}
+    facts = {**facts, **measured.facts, "likeness": likeness, "files": [*facts["files"], *measured.files]}
     facts["second_opinions"] = _second_opinions(job, pairs, patches, enhanced)
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.progress(0, 1, "report")

@@ -26,6 +26,7 @@ _HOME = {
     "VolumeTrainConfig": "finescan.training",
     "quantify": "finescan.quantification",
     "match": "finescan.quantification",
+    "plan_rescan": "finescan.rescan",
     "study_foam": "finescan.studies",
     "evaluate": "finescan.trust",
     "write_report": "finescan.reporting",

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from finescan.errors import InputError
-from finescan.rescan import Frame, Goal, MapReference, ScanTimes, plan_rescan
+from finescan.rescan import Frame, Goal, MapReference, ScanTimes, StageTransform, plan_rescan
 from finescan.rescan.baselines import BASELINES
 from finescan.rescan.selection import PLACEMENTS
 from finescan.rescan.windows import starts, window_sums
@@ -300,3 +300,12 @@ def test_reasons_say_how_much_is_held_and_what_was_asked_about():
     error[200:302, 200:302] = 1.0
     plan = planned(error, goal=Goal(until=0.5), reasons=lambda box: [f"Mean {error[box].mean():.2f}."])
     assert plan.fields[0].reasons == ("Holds 1e+02 % of the expected error on 4 % of the map.", "Mean 0.98.")
+
+
+def test_a_stage_that_may_miss_a_field_is_said():
+    error = np.random.default_rng(0).random((512, 512))
+    for sigma, said in ((500.0, False), (2000.0, True), (None, False)):
+        stage = StageTransform(((0.0, 0.001, 0.0), (-0.001, 0.0, 0.0)), "From a test.", sigma)
+        plan = planned(error, goal=Goal(budget_s=10.0), stage=stage)
+        assert plan.stage == stage
+        assert any("known to 2 µm (1 sigma), and a field is only 5.12 µm wide" in n for n in plan.notes) == said

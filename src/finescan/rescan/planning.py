@@ -20,6 +20,7 @@ from finescan.rescan.timing import Answer, Timing, answer, moved_about
 
 Reasons = Callable[[tuple[slice, slice]], Sequence[str]]
 ROUNDING = 1e-6  # of a pixel
+MISS = 0.25  # of the shorter side of a field; an uncertainty of the stage above it is said
 
 
 def plan_rescan(
@@ -70,7 +71,8 @@ def plan_rescan(
     wanted = _wanted(task, frame, goal, times, total)
     if not len(task.windows.ranked):
         raise InputError(
-            f"No field of {frame} finds a place beside the fine scans where errors are expected. Pass a smaller --frame."
+            f"No field of {frame} finds a place beside the fine scans where errors are expected. Pass a smaller "
+            "--frame."
         )
     timing = Timing(task, map_.grid, _single_px(map_, frame), frame, times, goal.order)
     answers = [answer(spots(task, wanted), timing, goal) for spots in placements.values()]
@@ -80,7 +82,7 @@ def plan_rescan(
     if not best.spots:
         raise InputError(_too_short(frame, times, goal, on_the_way=True))
     fields = _fields(best.blocks, timing, total, reasons)
-    notes = _notes(fields, goal, frame, times)
+    notes = (*_notes(fields, goal, frame, times), *_stage_note(stage, frame))
     return RescanPlan(map_, frame, times, goal, fields, stage, error_unit, notes)
 
 
@@ -211,8 +213,20 @@ def _notes(fields: Sequence[Field], goal: Goal, frame: Frame, times: ScanTimes) 
     used = sum(f.seconds for f in fields)
     if goal.budget_s is not None and goal.budget_s - used > 2 * times.field_s(frame.shape_px):
         notes.append(
-            f"The plan needs {spoken(used)} of {spoken(goal.budget_s)}: no further field would hold any error."
+            f"The plan needs {spoken(used)} of {spoken(goal.budget_s)}: no further field fits where errors are "
+            "expected."
         )
     if times.coarse_s is None:
         notes.append("The time of the coarse map is not known, so the whole is not compared with a fine scan of all.")
     return tuple(notes)
+
+
+def _stage_note(stage: StageTransform | None, frame: Frame) -> tuple[str, ...]:
+    """A warning where the stage may miss a field by a good part of it."""
+    least = min(frame.extent_nm)
+    if stage is None or stage.sigma_nm is None or stage.sigma_nm <= MISS * least:
+        return ()
+    return (
+        f"Stage positions are known to {stage.sigma_nm / 1e3:.3g} µm (1 sigma), and a field is only "
+        f"{least / 1e3:.3g} µm wide: find the first field by eye, or pass --stage-landmarks.",
+    )

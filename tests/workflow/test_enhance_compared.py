@@ -14,7 +14,7 @@ from finescan.errors import InputError
 from finescan.models import load_model
 from finescan.simulation import simulate
 from finescan.values import Image, look_of
-from finescan.workflow.comparing import compare_map, prepare
+from finescan.workflow.comparing import compare_map, prepare, typical
 
 
 @pytest.fixture
@@ -107,6 +107,17 @@ def test_a_map_as_bright_as_the_training_area_is_left_as_it_is(model, recorded):
     assert "grey levels were left as they are" in found.sentences[-1]
 
 
+def test_a_run_says_whether_the_area_under_the_fine_scan_is_typical(finished, model, recorded):
+    facts = json.loads((finished / "trust.json").read_text())
+    assert facts["likeness"]["verdict"] == "like"
+    assert not any("not typical" in note for note in facts["notes"])
+    other = simulate("lattice", size=160, ratio=4, fine=200, seed=1).lr
+    found, notes = typical(other, load_model(model).card)
+    assert found["verdict"] == "unlike" and len(notes) == 1
+    assert notes[0].startswith("The area under the fine scan is not typical of the map: ")
+    assert "Record a fine scan" not in notes[0]
+
+
 def test_integer_maps_are_matched_without_rounding(model, recorded):
     few = recorded.with_data((recorded.array() // 100 + 500).astype(np.uint16))
     found = prepare(few, load_model(model).card, match=True)
@@ -132,6 +143,15 @@ def test_a_card_of_an_older_version_is_no_obstacle(model, scans, tmp_path):
     assert outcome.facts["likeness"]["distance"] is None
     assert "holds no statistics of its training area" in outcome.text
     assert outcome.facts["matched_intensities"]["gain"] == pytest.approx(1.0, abs=0.2)
+
+
+def test_statistics_of_another_version_are_no_obstacle(model, recorded):
+    from dataclasses import replace
+
+    card = load_model(model).card
+    found = prepare(recorded, replace(card, training={"look": {"mean": 5.0}}))
+    assert found.likeness.verdict == "unknown"
+    assert "The statistics of the training area lack" in found.sentences[0]
 
 
 def test_a_constant_map_is_no_obstacle_but_cannot_be_matched(model, recorded):

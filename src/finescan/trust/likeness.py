@@ -121,8 +121,8 @@ def compare_with_card(image: Look, card: ModelCard) -> Likeness:
     kept = card.training.get("look")
     if kept is None:
         return unknown(
-            "The model card holds no statistics of its training area (it is of an older version), so it cannot be "
-            "said whether this map is like it."
+            "The model card holds no statistics of its training area (weights from elsewhere, or of an older version), "
+            "so it cannot be said whether this map is like it."
         )
     return compare_looks(image, Look.from_dict(kept))
 

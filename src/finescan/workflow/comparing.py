@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from finescan.enhancement import Enhanced
 from finescan.enhancement.source import nearest, survey
-from finescan.errors import InputError
+from finescan.errors import InputError, ModelError
 from finescan.patches import work_lr
 from finescan.trust import compare_with_card, match_intensities
 from finescan.trust.intensities import mapped, matching_sentences
@@ -18,6 +18,7 @@ from finescan.trust.likeness import GREY, Likeness, unknown
 from finescan.values import Grid, Image, Look, ModelCard, look_of
 
 NATURAL = 1.0  # units of natural variation within which matching would only copy the accidents of the training area
+LEFT = "Brightness and contrast are within the variation of the training area: grey levels were left as they are."
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,12 @@ class Compared:
 
 def compare_map(lr: Image, card: ModelCard) -> tuple[Likeness, Look | None]:
     """How like a map is to the training area of a model, and its look on the grid the network reads."""
+    look = None
     try:
         look = look_of(_as_read(lr, card))
-    except InputError as e:  # nothing to compare is no reason not to enhance
-        return unknown(f"It cannot be said whether the map is like the training area. {e}"), None
-    return compare_with_card(look, card), look
+        return compare_with_card(look, card), look
+    except (InputError, ModelError) as e:  # nothing to compare is no reason not to enhance
+        return unknown(f"It cannot be said whether the map is like the training area. {e}"), look
 
 
 def typical(lr: Image, card: ModelCard) -> tuple[dict[str, Any], list[str]]:
@@ -88,10 +90,7 @@ def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = Fa
         return Compared(lr, likeness, likeness.sentences, facts)
     if likeness.distances and max(abs(likeness.distances[n]) for n in GREY) <= NATURAL:
         facts["matched_intensities"] = {"gain": 1.0, "offset": 0.0}
-        said = (
-            "Brightness and contrast are within the variation of the training area: grey levels were left as they are."
-        )
-        return Compared(lr, likeness, (*likeness.sentences, said), facts)
+        return Compared(lr, likeness, (*likeness.sentences, LEFT), facts)
     look = look or look_of(lr.data)
     result, gain, offset = match_intensities(lr, card, look=look)
     after = compare_with_card(look.mapped(gain, offset), card)

@@ -31,6 +31,7 @@ from finescan.quantification.spot_fit import (
     covariances,
     fit_spots,
     grey_variance,
+    likeness,
     noise_model,
     render,
     sigmas,
@@ -54,9 +55,9 @@ FEWEST = 12
 WIDTHS = (1 / 10, 1 / 3)  # of a usual column, standard deviation over the distance of neighbours
 SQUARE = 1.5  # ratio of pixel sizes from which on round windows are no longer round
 WANDER = 0.5  # of the window's radius: a fit whose centre left its column by more is dropped
-ROUNDS = 3  # of fitting each column without its neighbours
-OVERLAP = 0.2  # width over distance from which on spots are more like waves, and a spot and its neighbours' feet one
-ALIKE = 1.3  # sum of correlations from which on it is said
+ROUNDS = (3, 10)  # fewest and most, of fitting each column without its neighbours
+STILL = 0.01  # pixels: most columns move by less in a round when it was the last
+ALIKE = 1.3  # from which on it is said
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,9 @@ def find_columns(image: Image, *, least_height: float = LEAST_HEIGHT, bright: bo
     The scale comes from the power spectrum: what lies beyond the highest period that stands out of the noise is
     smoothed away, what is slower than a lattice vector is subtracted, and every local maximum that is high enough over
     the noise and against the others is a column. Each is fitted by an elliptical Gaussian on a constant, in a round
-    window, three times: without what the fits of its neighbours reach into the window (unless columns overlap so much
-    that the lattice is hardly more than waves), and from the second time on with weights from a noise model (constant
-    plus proportional to grey) that the residuals give.
+    window, three times or until most stay where they are: without what the fits of its neighbours reach into the
+    window, and from the second time on with weights from a noise model (constant plus proportional to grey) that the
+    residuals give.
 
     Parameters
     ----------
@@ -240,21 +241,24 @@ def _thinned(at: NDArray[np.int64], height: Array) -> NDArray[np.int64]:
 def _fit(
     data: Array, windows: Windows, shape: UsualShape, radius: float, noise_grey: float
 ) -> tuple[Array, tuple[float, float], float]:
-    """Parameters (centres relative to the windows), noise model, and how much alike neighbouring residuals are."""
+    """Parameters (centres relative to the windows), noise model, and how much errors grow by likeness."""
     guess = windows.first_guess(windows.centre, float(np.exp(-shape.mean[0])))
     spots, own, noise, sane = guess.copy(), windows, (1.0, 0.0), np.ones(len(guess), bool)
     variance = np.full_like(windows.grey, max(noise_grey**2, 1e-300))
-    apart = np.exp(-shape.mean[0]) < OVERLAP * radius / WINDOW
-    for k in range(ROUNDS):
-        if k and apart:
+    for k in range(ROUNDS[1]):
+        before = spots
+        if k:
             own = _alone(data, windows, spots, sane, radius)
         spots = fit_spots(own, spots, variance, shape)
         sane = _sane(spots, shape, radius)
         spots[~sane] = guess[~sane]  # a runaway must not spoil its neighbours
         noise = noise_model(own.only(sane), spots[sane])
         variance = grey_variance(spot_grey(spots, windows.offset), noise)
+        moved = np.linalg.norm((spots - before)[:, [Y, X]], axis=1)
+        if k + 1 >= ROUNDS[0] and np.quantile(moved, 0.95) < STILL:
+            break
     spots[~sane, HEIGHT] = 0.0
-    return spots, noise, _alike(own.only(sane), spots[sane])
+    return spots, noise, likeness(own.only(sane), spots[sane])
 
 
 def _alone(data: Array, windows: Windows, spots: Array, sane: NDArray[np.bool_], radius: float) -> Windows:
@@ -273,24 +277,6 @@ def _sane(spots: Array, shape: UsualShape, radius: float) -> NDArray[np.bool_]:
     shaped = (wide[:, 0] < 2.5 * usual) & (wide[:, 1] > 0.4 * usual)
     sound = np.isfinite(spots).all(1) & on_it & shaped & (spots[:, HEIGHT] > 0)
     return np.asarray(sound if sound.sum() >= FEWEST else np.ones(len(spots), bool))
-
-
-def _alike(windows: Windows, spots: Array) -> float:
-    """Variance of a smooth average of the residuals over that of independent ones: the sum of their correlation."""
-    r = int(np.abs(windows.offset).max())
-    side = 4 * r + 4
-    some = np.linspace(0, len(spots) - 1, min(len(spots), max(8, 4_000_000 // side**2))).astype(int)
-    left = windows.grey[some] - spot_grey(spots[some], windows.offset)
-    left -= left.mean(1, keepdims=True)
-    y, x = (windows.offset + r).T
-    square, there = np.zeros((len(some), side, side)), np.zeros((side, side))
-    square[:, y, x], there[y, x] = left, 1.0
-    together = np.fft.irfft2((np.abs(np.fft.rfft2(square)) ** 2).mean(0), there.shape)
-    pairs = np.rint(np.fft.irfft2(np.abs(np.fft.rfft2(there)) ** 2, there.shape))
-    k = np.fft.fftfreq(side, 1 / side)
-    near = (np.hypot(k[:, None], k) <= max(2.0, r / 2)) & (pairs > 0)
-    correlation = (together[near] / pairs[near]) / max(together[0, 0] / pairs[0, 0], 1e-300)
-    return float(np.clip(correlation.sum(), 1.0, near.sum()))
 
 
 def _notes(alike: float) -> tuple[str, ...]:

@@ -179,7 +179,13 @@ def _orders(peaks: Peaks, basis: Array | None) -> tuple[NDArray[np.int64], NDArr
     if basis is None:
         return np.zeros((len(peaks), 2), np.int64), np.zeros(len(peaks), bool)
     order, miss = order_of(peaks.frequency, basis, peaks.step)
-    return order, miss <= TOLERANCE + PER_ORDER * np.abs(order).max(1, initial=0)
+    return order, miss <= _reach(np.abs(order).max(1, initial=0), basis, peaks.step)
+
+
+def _reach(order: NDArray[np.int64] | int, basis: Array, step: Array) -> Array:
+    """Bins by which a harmonic of an order may miss its place, at most a quarter of the way to the next one."""
+    nearest = float(np.linalg.norm(basis / step, axis=1).min())
+    return np.asarray(np.minimum(TOLERANCE + PER_ORDER * order, max(TOLERANCE, 0.25 * nearest)))
 
 
 def _replicas(peaks: Peaks, supported: NDArray[np.bool_], theirs: Spectrum) -> NDArray[np.bool_]:
@@ -205,5 +211,4 @@ def _by_chance(basis: Array | None, step: Array) -> float:
     """Share of the plane that lies near a lattice point of a usual order."""
     if basis is None:
         return 0.0
-    reach = TOLERANCE + PER_ORDER * USUAL_ORDER
-    return min(1.0, np.pi * reach**2 / abs(float(np.linalg.det(basis / step))))
+    return min(1.0, np.pi * float(_reach(USUAL_ORDER, basis, step)) ** 2 / abs(float(np.linalg.det(basis / step))))

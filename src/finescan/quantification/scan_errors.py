@@ -1,8 +1,8 @@
 """What the scan did to a lattice: jitter of single lines, slow drift, and linear drift where the cell is known.
 
 Rows are lines of the scan: x is the fast axis, y the slow one. Jitter is what two neighbouring lines differ by: they
-cross the same columns, so that hardly any distortion of the crystal enters. Drift is what changes slower than about two
-lattice vectors along y; a distortion of the crystal that is the same along whole rows (a fault, say) looks like drift.
+cross the same columns, so that hardly any distortion of the crystal enters. Drift is what changes slower than about a
+lattice vector along y; a distortion of the crystal that is the same along whole rows (a fault, say) looks like drift.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from finescan.values import Image
 
 Array = NDArray[np.float64]
 
-SMOOTH = 1.5  # standard deviation of the drift's smoothing over the longer lattice vector
+SMOOTH = 0.75  # standard deviation of the drift's smoothing over the longer lattice vector
 NEAR = 0.1  # share of a usual column's height from which on pixels belong to a column
 FEWEST_PIXELS = 12  # of columns on a line for it to say anything
 FEWEST_LINES = 32  # for a wave in their shifts to be looked for
@@ -263,7 +263,7 @@ def _jitter(shift: Array, error: Array) -> tuple[float, float]:
     step, uncertain = np.diff(shift), np.hypot(error[1:], error[:-1])
     known = np.isfinite(step) & np.isfinite(uncertain)
     scatter, spread = excess_scatter(step[known], uncertain[known])
-    return scatter / np.sqrt(2), spread / np.sqrt(2)
+    return float(scatter / np.sqrt(2)), float(spread / np.sqrt(2))
 
 
 def _ideal(lattice: Lattice, drift: Array) -> Array:

@@ -25,6 +25,8 @@ ROUNDS = 60
 DONE = 1e-5  # pixels, or relative change of a width
 LIKE_OTHERS = 0.2  # standard deviation by which the shapes of spots differ: a factor of the width
 LEVELS = 24  # groups of equal model grey from which the noise model is learned
+LENGTHS = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # of correlation (sigma of the smoothing), pixels or steps
+MOST_IN_WINDOW = 250  # pixels that the likeness of neighbours is worked out on
 MOST_PIXELS = 400_000  # that the noise model is learned from
 REACH = 3.5  # standard deviations out to which a spot is drawn
 MEDIAN_OF_SQUARES = 0.4549  # of a normal variable of variance 1
@@ -151,6 +153,51 @@ def noise_model(windows: Windows, parameters: Array) -> tuple[float, float]:
     return float(constant * unit - slope * grey.min()), float(slope)
 
 
+def likeness(windows: Windows, parameters: Array) -> float:
+    """Factor by which errors' squares grow because the noise of neighbouring pixels is alike (smoothed, enhanced).
+
+    The fit itself takes what is smooth out of the residuals, so their correlation says too little. It is compared with
+    what Gaussian noise of several correlation lengths leaves over after the same fit; of the one that fits, the true
+    covariance of the places follows. 1 for independent noise.
+    """
+    usual = np.median(parameters, axis=0)
+    usual[[Y, X]] = 0.0
+    offset, step = _thinned(windows.offset)
+    slope = np.empty((len(offset), 7))
+    _slopes_of(usual, offset, slope)
+    gain = np.linalg.pinv(slope)  # of the parameters from the grey levels
+    rest = np.eye(len(offset)) - slope @ gain
+    square = ((offset[:, None] - offset) ** 2).sum(-1).astype(float)
+    seen = _neighbours_alike(windows, parameters, step)
+    left, factor = [], []
+    for length in LENGTHS:
+        noise = np.exp(-square / (4 * (length * step) ** 2)) if length else np.eye(len(offset))
+        over = rest @ noise @ rest
+        left.append(float(over[square == step**2].mean() / np.diag(over).mean()))
+        places = ((gain @ noise @ gain.T) / (gain @ gain.T))[[Y, X], [Y, X]].mean()
+        factor.append(float(places * (len(offset) - 7) / np.trace(over)))
+    # beyond the longest length the residuals say nothing more
+    return float(np.interp(seen, np.maximum.accumulate(left), factor)) if seen > left[0] else 1.0
+
+
+def _thinned(offset: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Every step-th pixel of a window, along both axes, so that few are left; and the step."""
+    step = max(1, int(np.ceil(np.sqrt(len(offset) / MOST_IN_WINDOW))))
+    return offset[(offset % step == 0).all(1)], step
+
+
+def _neighbours_alike(windows: Windows, parameters: Array, step: int) -> float:
+    """Correlation of residuals of pixels that are ``step`` apart along an axis."""
+    offset, m = windows.offset, len(windows.offset)
+    some = np.linspace(0, len(parameters) - 1, min(len(parameters), max(8, MOST_PIXELS // m))).astype(int)
+    rest = windows.grey[some] - spot_grey(parameters[some], offset)
+    place = {tuple(o): k for k, o in enumerate(offset.tolist())}
+    beside = [((y + dy, x + dx), k) for (y, x), k in place.items() for dy, dx in ((step, 0), (0, step))]
+    pairs = [(k, place[other]) for other, k in beside if other in place]
+    a, b = np.array(pairs).T
+    return float((rest[:, a] * rest[:, b]).mean() / max(float((rest**2).mean()), 1e-300))
+
+
 def grey_variance(model: Array, noise: tuple[float, float]) -> Array:
     """Noise variance at a model grey; never below a thousandth of its median."""
     v = noise[0] + noise[1] * model
@@ -203,6 +250,12 @@ def _slopes(p, dy, dx, slope):  # type: ignore[no-untyped-def]
     slope[1], slope[2] = rise * u * ea, rise * (u * c + v * eb)
     slope[3], slope[4], slope[5] = -rise * u * ea * y, -rise * v * v, -rise * u * x
     return rise
+
+
+@numba.njit(cache=True)
+def _slopes_of(p, offset, out):  # type: ignore[no-untyped-def]
+    for k in range(len(offset)):
+        _slopes(p, offset[k, 0], offset[k, 1], out[k])
 
 
 @numba.njit(cache=True)
@@ -285,16 +338,16 @@ def _fit_all(grey, weight, offset, usual, pull, p):  # type: ignore[no-untyped-d
         _fit_one(grey[n], weight[n], offset, usual, pull, p[n])
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def _grey_all(p, offset, out):  # type: ignore[no-untyped-def]
-    for n in numba.prange(len(p)):
+    for n in range(len(p)):
         for k in range(len(offset)):
             out[n, k] = p[n, 6] + _rise(p[n], offset[k, 0], offset[k, 1])
 
 
-@numba.njit(parallel=True, cache=True)
+@numba.njit(cache=True)
 def _normal_all(weight, offset, usual, pull, p, normal):  # type: ignore[no-untyped-def]
-    for n in numba.prange(len(p)):
+    for n in range(len(p)):
         _normal(weight[n], weight[n], offset, usual, pull, p[n], normal[n], np.empty(7))
 
 

@@ -15,6 +15,7 @@ from finescan.rescan.board import Spot, Task
 from finescan.rescan.selection import Wanted
 from finescan.rescan.windows import window_sums
 
+LOOKED_AT = 4096  # pixels
 TRIES = 500  # random places in a row that do not fit before the map counts as full
 
 
@@ -47,13 +48,22 @@ def grid_spots(task: Task, wanted: Wanted, *, seed: int = 0) -> list[Spot]:
 def worst_pixel_spots(task: Task, wanted: Wanted, *, seed: int = 0) -> list[Spot]:
     """Fields centred on the pixels with the largest expected error, as far as they do not overlap; no randomness."""
     chosen = _Places(task, wanted)
-    width = task.error.shape[1]
-    for index in np.argsort(-task.error.ravel(), kind="stable").tolist():
-        if chosen.enough or task.error.flat[index] <= 0:
-            break
-        y, x = divmod(index, width)
-        chosen.add(*(min(max(0, v - o // 2), r) for v, o, r in zip((y, x), task.outer, task.room, strict=True)))
+    (oy, ox), (ry, rx) = task.outer, task.room
+    open_ = np.ones((ry + 1, rx + 1), bool)  # first pixels that are not known to overlap anything
+    ranked = np.argsort(-task.error.ravel(), kind="stable")
+    ranked = ranked[: np.count_nonzero(task.error)]
+    for first in range(0, len(ranked), LOOKED_AT):
+        ys, xs = np.divmod(ranked[first : first + LOOKED_AT], task.error.shape[1])
+        ys, xs = np.clip(ys - oy // 2, 0, ry), np.clip(xs - ox // 2, 0, rx)
+        while not chosen.enough and (free := open_[ys, xs]).any():
+            k = int(np.argmax(free))
+            reach = (oy, ox) if chosen.add(int(ys[k]), int(xs[k])) else (1, 1)
+            open_[_until(ys[k], reach[0]), _until(xs[k], reach[1])] = False
     return chosen.spots
+
+
+def _until(at: int, reach: int) -> slice:
+    return slice(max(0, at - reach + 1), at + reach)
 
 
 class _Places:

@@ -27,6 +27,11 @@ def scanned(sample, seed=1, **faults):
     return scan, lattice, measure_scan(scan.image, lattice, cell=CELL)
 
 
+@pytest.fixture(scope="module")
+def still(crystal):
+    return scanned(crystal)
+
+
 @pytest.mark.parametrize("jitter", [0.004, 0.012])
 def test_jitter_is_measured_and_every_line_with_it(crystal, jitter) -> None:
     scan, _, errors = scanned(crystal, jitter_nm=jitter)
@@ -40,8 +45,8 @@ def test_jitter_is_measured_and_every_line_with_it(crystal, jitter) -> None:
     assert np.median(np.abs(z)) / 0.6745 < 2
 
 
-def test_no_jitter_no_drift_is_found_where_none_is(crystal) -> None:
-    _, lattice, errors = scanned(crystal)
+def test_no_jitter_no_drift_is_found_where_none_is(still) -> None:
+    _, lattice, errors = still
     assert errors.jitter_nm < 0.001 and max(errors.drift_range_nm) < 0.003 and errors.hum is None
     linear = errors.linear
     assert linear is not None
@@ -119,8 +124,8 @@ def test_scatter_beyond_the_errors() -> None:
     assert excess_scatter(7 + rng.normal(0, 0.5, 4000) * errors, errors)[0] == 0.0
 
 
-def test_what_cannot_be_said_is_said(crystal) -> None:
-    scan, lattice, _ = scanned(crystal)
+def test_what_cannot_be_said_is_said(still) -> None:
+    scan, lattice, _ = still
     unknown = measure_scan(scan.image, lattice)
     assert unknown.linear is None and "needs the true cell (--cell)" in unknown.notes[0]
     with pytest.raises(InputError, match=r"does not fit the measured one \(276, 5\d\d pm"):

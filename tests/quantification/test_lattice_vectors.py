@@ -76,10 +76,9 @@ def test_two_columns_per_cell_make_two_families_with_one_lattice() -> None:
         assert steps[lattice.family == k].std(0).max() < 5e-3  # the indices say where in the family
 
 
-@pytest.mark.parametrize(("seed", "zoom"), [(1, 5.0), (2, 10.0)])
-def test_the_zigzag_of_gallium_has_the_cell_of_the_crystal(seed, zoom) -> None:
+def test_the_zigzag_of_gallium_has_the_cell_of_the_crystal() -> None:
     """Weak periods hide in noise, and the spectrum alone would say a cell of half the size."""
-    pair = simulate_lattice("stem", pixels=600, zooms=(5.0, zoom), seed=seed, faults=(STEM_FAULTS,) * 2)
+    pair = simulate_lattice("stem", pixels=600, zooms=(5.0, 10.0), seed=2, faults=(STEM_FAULTS,) * 2)
     scan = pair.fine
     lattice = measure_lattice(scan.image)
     first, second, angle = lattice.cell

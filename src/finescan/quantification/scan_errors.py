@@ -304,15 +304,15 @@ def _fitted_lines(grey: Array, model: Array, slope: Array, weight: Array) -> tup
     """Per row: grey = offset + tilt * x + gain * (model + shift * slope); shift and its standard error, pixels."""
     x = np.broadcast_to(np.linspace(-1, 1, grey.shape[1]), grey.shape)
     design = np.stack([np.ones_like(grey), x, model, slope], -1)
-    normal = np.einsum("rxi,rx,rxj->rij", design, weight, design, optimize=True)
-    right = np.einsum("rxi,rx,rx->ri", design, weight, grey, optimize=True)
+    weighted = np.swapaxes(design * weight[..., None], 1, 2)
+    normal, right = weighted @ design, (weighted @ grey[..., None])[..., 0]
     count = weight.sum(1)
     sound = count >= FEWEST_PIXELS
     scale = np.sqrt(np.maximum(np.einsum("rii->ri", normal), 1e-300))
     scaled = normal / scale[:, :, None] / scale[:, None, :] + 1e-9 * np.eye(4)
     back = np.linalg.inv(np.where(sound[:, None, None], scaled, np.eye(4)))
     solved = np.einsum("rij,rj->ri", back, right / scale) / scale
-    left = grey - np.einsum("rxi,ri->rx", design, solved, optimize=True)
+    left = grey - (design @ solved[..., None])[..., 0]
     variance = (weight * left**2).sum(1) / np.maximum(count - 4, 1)
     gain = solved[:, 2]
     sound &= gain > 0.2  # the columns must show on this line

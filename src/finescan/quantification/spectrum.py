@@ -290,6 +290,8 @@ def _shortest(pairs: Array) -> Array:
         pairs = np.where(swap[:, None, None], pairs[:, ::-1], pairs)
         a, b = pairs[:, 0], pairs[:, 1]
         times = np.rint((a * b).sum(-1) / np.maximum((a * a).sum(-1), 1e-300))
+        if not times.any():
+            break
         pairs = np.stack([a, b - times[:, None] * a], 1)
     return pairs
 

@@ -27,7 +27,7 @@ LIKE_OTHERS = 0.2  # standard deviation by which the shapes of spots differ: a f
 LEVELS = 24  # groups of equal model grey from which the noise model is learned
 LENGTHS = (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)  # of correlation (sigma of the smoothing), pixels or steps
 MOST_IN_WINDOW = 250  # pixels that the likeness of neighbours is worked out on
-MOST_PIXELS = 400_000  # that the noise model is learned from
+MOST_PIXELS = 150_000  # that the noise model is learned from
 REACH = 3.5  # standard deviations out to which a spot is drawn
 MEDIAN_OF_SQUARES = 0.4549  # of a normal variable of variance 1
 

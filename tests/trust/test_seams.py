@@ -114,3 +114,8 @@ def test_what_cannot_be_judged_is_refused(shape, period, words):
 def test_nothing_but_missing_pixels_is_refused():
     with pytest.raises(InputError, match="all are NaN"):
         find_seams(np.full((64, 64), np.nan))
+
+
+def test_few_lines_prove_little():
+    few = sum(seam_strength(np.random.default_rng(s).normal(size=(64, 72)), (0, 16)).visible for s in range(200))
+    assert few <= 2

@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
+from torch import nn
 
+from finescan.models.srresnet import PatchDiscriminator
 from finescan.patches import PatchSet, SplitConfig, make_patches
+from finescan.training.adversarial import ADVERSARIES, Adversary
 from finescan.values import Grid, Image, Pair, Residual, Verdict, Warp
 
 
@@ -40,3 +44,25 @@ def make_set() -> Callable[..., PatchSet]:
 @pytest.fixture(scope="session")
 def patches(make_set) -> PatchSet:
     return make_set()
+
+
+@pytest.fixture
+def small_critics(monkeypatch) -> None:
+    """Critics of the same kinds with few weights: checkpoints after every step are then cheap."""
+    flat = nn.Sequential
+    for name, build in (
+        ("wgan-gp", lambda side: flat(nn.Conv2d(1, 4, 3, 2), nn.LeakyReLU(0.2), nn.Flatten(), nn.LazyLinear(1))),
+        ("patch", lambda side: PatchDiscriminator(widths=(4, 8))),
+    ):
+        row = ADVERSARIES[name]
+        made = Adversary(_ready(build), row.loss, row.verdict, row.betas, row.steps)
+        monkeypatch.setitem(ADVERSARIES, name, made)
+
+
+def _ready(build):
+    def built(side: int) -> nn.Module:
+        critic = build(side)
+        critic(torch.zeros(1, 1, side, side))
+        return critic
+
+    return built

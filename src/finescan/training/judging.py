@@ -118,7 +118,7 @@ def _corners(piece: Piece, patches: PatchSet, tiling: Tiling) -> list[tuple[int,
     (h, w), margin = piece.lr.shape, (tiling.size - tiling.kept) // 2
     if min(h, w) < tiling.size:
         return []
-    held = piece.role_fine("stop").reshape(h, piece.factor, w, piece.factor).any(axis=(1, 3))
+    held = np.asarray(piece.role_fine("stop").reshape(h, piece.factor, w, piece.factor).any(axis=(1, 3)))
     corners = {}
     for top, left, bottom, right in _boxes(piece, patches):
         for row in range(top - margin, bottom - margin, tiling.kept):

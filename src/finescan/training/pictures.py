@@ -26,7 +26,7 @@ from finescan.training.losses import LOSSES
 from finescan.training.perceptual import Extract, read_vgg
 from finescan.training.recipes import Recipe
 from finescan.training.schedules import OPTIMISERS, SCHEDULES
-from finescan.training.starting import Start
+from finescan.training.starting import Start, start_arguments
 from finescan.training.terms import Further, Scale
 from finescan.values import ModelCard
 
@@ -53,6 +53,7 @@ class PictureTraining:
     baseline = "bicubic"
     tries_bfloat16 = False
     fixed: tuple[str, ...] = ()
+    _stop: StopSet
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class PictureTraining:
     def _network_arguments(self, start: Model | None) -> Mapping[str, Any]:
         """Of the configuration, on top of those of the start or of the recipe."""
         if start is not None and start.card.architecture == self._name:
-            return {**start.card.arguments, **self.config.arguments}
+            return {**start_arguments(start, self.recipe.arguments), **self.config.arguments}
         return self.recipe.arguments
 
     def _judge_contestants(self) -> dict[str, float]:

@@ -28,7 +28,7 @@ from finescan.training.job import Answer, State
 from finescan.training.judging import StopSet, Tiling
 from finescan.training.perceptual import Extract, frozen_extractor
 from finescan.training.pictures import PictureTraining, make_optimiser, symmetries
-from finescan.training.starting import FIXED
+from finescan.training.starting import FIXED, is_public
 
 KEPT_PX = 20  # of the 32 coarse pixels of a window, the ones that are judged
 MOST_WINDOWS = {"cpu": 16, "cuda": 312}  # of the stop role that are judged
@@ -58,7 +58,7 @@ class ReferenceJob(PictureTraining):
     A network's bank is filled when it is judged: while it is trained, the sampler brings the references.
     """
 
-    fixed = FIXED
+    fixed: tuple[str, ...] = FIXED
 
     def __init__(
         self,
@@ -100,7 +100,8 @@ class ReferenceJob(PictureTraining):
     def _network_arguments(self, start: Model | None) -> Mapping[str, Any]:
         """With weights of VGG19 at hand, references are chosen by it, as published."""
         arguments = super()._network_arguments(start)
-        return {"selector": 1, **arguments} if self.config.terms.vgg and start is None else arguments
+        chooses = self.config.terms.vgg and (start is None or is_public(start))
+        return {"selector": 1, **arguments} if chooses else arguments
 
     def _first_extractor(self, start: State) -> State:
         if start:
@@ -116,8 +117,8 @@ class ReferenceJob(PictureTraining):
     def _first_selector(self, start: State) -> State:
         if not self._arguments["selector"]:
             return {}
-        if start:
-            return _below(start, _SELECTOR)
+        if selector := _below(start, _SELECTOR):
+            return selector
         if self._vgg is None:
             raise InputError(
                 "References can only be chosen by VGG19 (selector = 1) with its weights. Pass them with --vgg "
@@ -139,7 +140,7 @@ class ReferenceJob(PictureTraining):
         network.load_state_dict({**{_SELECTOR + k: v for k, v in self._selector.items()}, **given}, strict=False)
         network.net.LTE.requires_grad_(not self.recipe.freeze_extractor)
         network.net.LTE.sub_mean.requires_grad_(False)
-        return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _filled(self, network: ReferenceNet) -> ReferenceNet:
         """With the bank, and its embeddings by the network's own weights."""

@@ -11,7 +11,13 @@ from finescan.models.store import weights_hash
 from finescan.training.job import State
 
 BANK = ("references", "side")  # arguments that say how large the bank is, not what the weights are
-FIXED = ("bank", "keys", "selector.")  # how the names begin of what belongs to the bank, not to what was learned
+#: arguments that public weights do not bind: whose grey levels they read, and which references they get
+FREE = (*BANK, "span", "selector")
+FIXED: tuple[str, ...] = (
+    "bank",
+    "keys",
+    "selector.",
+)  # how the names begin of what belongs to the bank, not to what was learned
 
 
 class Start:
@@ -30,12 +36,12 @@ class Start:
     def __init__(self, model: Model, name: str, factor: int, arguments: Mapping[str, Any]) -> None:
         self._model = model
         self.digest = weights_hash(model)
+        free = FREE if is_public(model) else BANK
+        card = model.card
         theirs = _description(
-            model.card.architecture,
-            model.card.factor,
-            complete_arguments(model.card.architecture, model.card.arguments),
+            card.architecture, card.factor, complete_arguments(card.architecture, card.arguments), free
         )
-        ours = _description(name, factor, arguments)
+        ours = _description(name, factor, arguments, free)
         different = [
             f"{key} {theirs.get(key, 'none')} instead of {ours.get(key, 'none')}"
             for key in [*ours, *(k for k in theirs if k not in ours)]
@@ -44,7 +50,7 @@ class Start:
         if different:
             raise ModelError(
                 f"Training can only go on from a model of the same network, but this one has {', '.join(different)}. "
-                "Train that network, or start without a model."
+                "Start from a model of this network and ratio, or from none."
             )
 
     def member(self, index: int) -> State:
@@ -58,6 +64,7 @@ class Start:
         card, training = self._model.card, self._model.card.training
         return {
             "weights_sha256": self.digest,
+            "public": training.get("imported"),
             "data": card.provenance.get("data"),
             "names": [piece["name"] for piece in training.get("extent", [])],
             "steps": training.get("steps"),
@@ -66,6 +73,19 @@ class Start:
         }
 
 
-def _description(name: str, factor: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    own = {k: v for k, v in arguments.items() if k not in BANK}
+def is_public(model: Model) -> bool:
+    """Whether a model holds public weights as they were published, and was not trained here."""
+    return "imported" in model.card.training
+
+
+def start_arguments(model: Model, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a network that starts from a model: the model's, and what it leaves free as the recipe says."""
+    if not is_public(model):
+        return dict(model.card.arguments)
+    own = {k: v for k, v in model.card.arguments.items() if k not in FREE}
+    return {**own, **{k: v for k, v in recipe.items() if k in FREE}}
+
+
+def _description(name: str, factor: int, arguments: Mapping[str, Any], free: tuple[str, ...]) -> dict[str, Any]:
+    own = {k: v for k, v in arguments.items() if k not in free}
     return {"architecture": name, "factor": factor, **own}

@@ -122,7 +122,7 @@ class VolumeJob:
     baseline = "interpolated"
     tries_bfloat16 = True
     clip = CLIP
-    fixed = ()
+    fixed: tuple[str, ...] = ()
 
     def __init__(
         self, patches: VolumePatchSet, config: VolumeTrainConfig, device: torch.device, initial: Model | None = None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import finescan
 from finescan import workflow
-from finescan.cli import models, patches, rescan, studies
+from finescan.cli import lattice, models, patches, rescan, studies, training
 from finescan.cli.options import (
     Channel,
     Coarse,
@@ -35,6 +35,7 @@ from finescan.cli.options import (
     Volume,
     box_of,
     reading_of,
+    settings_of,
 )
 from finescan.cli.output import show
 from finescan.cli.progress import Progress
@@ -47,8 +48,10 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models")
 app.add_typer(studies.app, name="study")
+app.command("train")(training.train)
 app.command("rescan")(rescan.rescan)
 app.command("patches")(patches.patches)
+app.command("lattice")(lattice.lattice)
 
 
 def _version(show: bool) -> None:
@@ -110,7 +113,7 @@ def run(
     """Everything from two files to a report; safe to interrupt, continues where it stopped."""
     asked = {"train.minutes": minutes, "train.seed": seed, "train.architecture": model, "result.dtype": dtype}
     asked["register.objective"] = objective
-    choices = {k: v for k, v in asked.items() if v is not None} | _settings(settings)
+    choices = {k: v for k, v in asked.items() if v is not None} | settings_of(settings)
     if landmarks:
         choices["register.landmarks"] = workflow.load_landmarks(landmarks)
     reading = reading_of(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
@@ -170,44 +173,6 @@ def register(
 
 
 @app.command()
-def train(
-    coarse: Coarse,
-    fine: Fine,
-    output: Out,
-    pair: Annotated[Path | None, typer.Option(help="Folder written by `finescan register`.")] = None,
-    objective: Objective = None,
-    pixel_size: PixelSize = None,
-    fine_pixel_size: FinePixelSize = None,
-    volume: Volume = None,
-    raw: Raw = None,
-    fine_raw: FineRaw = None,
-    dataset: Dataset = None,
-    minutes: Annotated[float, typer.Option(help="Time budget for training.")] = 1.0,
-    seed: Seed = 0,
-    model: Annotated[str, typer.Option(help="Network, a name from `finescan models`.")] = "fast",
-    force: Annotated[bool, typer.Option("--force", help="Go on although the registration is doubtful.")] = False,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-) -> None:
-    """Train a network on the overlap; writes a model folder."""
-    reading = reading_of(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset)
-    with Progress(quiet=as_json) as progress:
-        result = workflow.train_files(
-            coarse,
-            fine,
-            output,
-            pair_folder=pair,
-            objective=objective or "auto",
-            reading=reading,
-            config={"minutes": minutes, "seed": seed, "architecture": model},
-            force=force,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    show(result, as_json)
-
-
-@app.command()
 def enhance(
     model: Annotated[Path, typer.Argument(help="Model folder written by train or run.")],
     coarse: Coarse,
@@ -223,6 +188,9 @@ def enhance(
         list[Path] | None, typer.Option("--then", help="Volumes: a further model for the result of the one before.")
     ] = None,
     dtype: Annotated[str | None, typer.Option(help="Number format of the result.")] = None,
+    blending: Annotated[
+        str, typer.Option(help="How tiles are put together: exact, smooth, or centre (as published for TTSR).")
+    ] = "exact",
     match_intensities: Annotated[
         bool,
         typer.Option("--match-intensities", help="Give the map the brightness and contrast the model learned first."),
@@ -243,6 +211,7 @@ def enhance(
             region=box_of(region),
             reading=reading_of(pixel_size, None, volume=volume, raw=raw, dataset=dataset),
             dtype=dtype,
+            blending=blending,
             match_intensities=match_intensities,
             force=force,
             overwrite=overwrite,
@@ -330,21 +299,6 @@ def simulate(
 def doctor(as_json: Json = False) -> None:
     """Versions, device and optional parts in use, and what is wrong with them."""
     show(workflow.doctor(), as_json)
-
-
-def _settings(pairs: list[str] | None) -> dict[str, Any]:
-    import yaml
-
-    out = {}
-    for pair in pairs or []:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--set needs name=value, but {pair!r} came.")
-        try:
-            out[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as e:
-            raise typer.BadParameter(f"--set {name} needs a value as in plan.yaml, but {value!r} came.") from e
-    return out
 
 
 def main() -> int:

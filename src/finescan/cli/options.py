@@ -118,3 +118,19 @@ def box_of(text: str | None) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
 def channel_of(text: str | None) -> int | str | None:
     """A number where it is one, else a name."""
     return int(text) if text is not None and text.isdigit() else text
+
+
+def settings_of(pairs: list[str] | None) -> dict[str, Any]:
+    """``name=value`` entries, with values as in plan.yaml."""
+    import yaml
+
+    out = {}
+    for pair in pairs or []:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set needs name=value, but {pair!r} came.")
+        try:
+            out[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise typer.BadParameter(f"--set {name} needs a value as in plan.yaml, but {value!r} came.") from e
+    return out

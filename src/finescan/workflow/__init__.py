@@ -16,6 +16,7 @@ _HOME = {
     "enhance_file": "verbs",
     "evaluate_files": "evaluating",
     "import_weights": "importing",
+    "lattice_file": "lattices",
     "list_models": "verbs",
     "load_landmarks": "verbs",
     "patch_files": "patching",
@@ -25,7 +26,7 @@ _HOME = {
     "rescan_folder": "rescanning",
     "run": "run",
     "simulate_files": "verbs",
-    "train_files": "verbs",
+    "train_files": "learning",
 }
 __all__ = sorted(_HOME)
 

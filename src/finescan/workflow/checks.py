@@ -81,6 +81,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     "train.steps": (_or_none(_count(1)), "a whole number, at least 1, or null"),
     "train.members": (lambda v: _count(1)(v) and v <= 16, "a whole number from 1 to 16"),
     "train.seed": (_count(0), "a whole number, at least 0"),
+    "train.start": (_or_none(lambda v: isinstance(v, str) and bool(v)), "the path of a model folder, or null"),
     "train.position": (_flag, "true or false"),
     "volume.circle": (_flag, "true or false"),
     "result.region": (

@@ -34,6 +34,7 @@ CHOICES: dict[str, str] = {
     "train.steps": "steps per network instead of the time budget: the same bits in every run; null = by time",
     "train.members": "most networks to train and average",
     "train.seed": "seed of everything random in training",
+    "train.start": "pictures: model folder whose weights training goes on from, or null",
     "train.position": "volumes: whether the distance from the rotation axis is an input of the network",
     "volume.circle": "volumes: whether the field of view is the circle inside each slice",
     "result.method": "what makes the enhanced map: auto, or a contestant's name",

@@ -22,11 +22,12 @@ from finescan.workflow import judging, page, picture_measures
 from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
+from finescan.workflow.learning import train_config, training_options
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome, Reading, as_paths
 from finescan.workflow.registering import register_scans
-from finescan.workflow.verbs import pair_facts, train_config, training_options
+from finescan.workflow.verbs import pair_facts
 
 if TYPE_CHECKING:
     from finescan.workflow.page_volume import FinishedVolume
@@ -185,15 +186,17 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     plan.choose("train.steps", None, "From the time budget; a number makes every run on this machine equal to the bit.")
     plan.choose("train.members", 3, "Spare time goes to more networks, whose mean is better than any of them.")
     plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
-    names = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed")
+    plan.choose("train.start", None, "From fresh weights; a model of the same network learns a new sample faster.")
+    names = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed", "train.start")
     require_method(plan.values)
     require_blending(plan.values, tuple(BLENDINGS), "pictures")
     key, folder = job.step("train", names), job.folder.path / "model"
     job.save_plan()
     if job.folder.is_done("train", key, "model/card.json"):
         return load_model(folder)
+    start = None if plan.values["train.start"] is None else load_model(plan.values["train.start"])
     config = train_config(training_options(plan.part(names)))
-    model = train(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
+    model = train(patches, config, start=start, folder=folder / f"checkpoint-{key}", progress=job.progress)
     save_model(model, folder)
     job.folder.finish("train", key)
     job.folder.log("trained", **{k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "chosen")})

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import yaml
 
 from finescan import io
 from finescan.errors import InputError, OutputError
-from finescan.registration import AlignOptions, load_pair, register_all, require_found, save_pair
+from finescan.registration import AlignOptions, register_all, save_pair
 from finescan.registration.prior import prior_from_headers
 from finescan.values import Image, Pair
 from finescan.workflow.folder import make_folder, require_empty, write_json
@@ -117,74 +115,6 @@ def load_landmarks(path: str | Path) -> Landmarks:
     if any(len(scan) < 2 or any(len(c) != 2 or any(len(p) != 2 for p in c) for c in scan) for scan in marks):
         raise InputError(f"{path} holds landmarks of another shape. Expected: {shape}.")
     return marks
-
-
-def train_files(
-    coarse: str | Path,
-    fine: str | Path | Sequence[str | Path],
-    output: str | Path,
-    *,
-    pair_folder: str | Path | None = None,
-    objective: str = "auto",
-    reading: Reading | None = None,
-    config: Mapping[str, Any] | None = None,
-    force: bool = False,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> Outcome:
-    """Train a network on the overlap and write a model folder; continues an interrupted training."""
-    from finescan.models import save_model
-    from finescan.patches import make_patches
-    from finescan.training import train
-
-    AlignOptions().with_objective(objective)  # a slip is said before anything is read
-    output, reading = Path(output), reading or Reading()
-    if (output / "card.json").exists() and not overwrite:
-        raise OutputError(f"{output} holds a finished model. Choose another folder, or pass --overwrite.")
-    lr = reading.coarse(coarse)
-    hrs = [reading.fine(p) for p in as_paths(fine)]
-    for hr in hrs:
-        io.require_pair(lr, hr)
-    make_folder(output)
-    if overwrite:
-        shutil.rmtree(output / "checkpoint", ignore_errors=True)
-    if pair_folder is None:
-        pairs = register_all(lr, hrs, progress=progress, objective=objective)
-    else:
-        pairs = [load_pair(Path(pair_folder) / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
-    for pair in pairs:
-        require_found(pair, force=force)
-    if lr.grid.ndim == 3:
-        from finescan.workflow.volume_verbs import train_on_volumes
-
-        return train_on_volumes(pairs, output, config or {}, progress=progress)
-    patches = make_patches(pairs)
-    model = train(patches, train_config(config or {}), folder=output / "checkpoint", progress=progress)
-    save_model(model, output)
-    return Outcome({"model": str(output), "card": model.card.to_dict()}, f"{output}: {model.card}")
-
-
-def train_config(options: Mapping[str, Any]) -> Any:
-    """A TrainConfig; an InputError in one sentence when an option makes no sense."""
-    from pydantic import ValidationError
-
-    from finescan.training import TrainConfig
-
-    try:
-        return TrainConfig(**options)
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(v) for v in first["loc"])
-        raise InputError(f"The training option {where!r} cannot be {first.get('input')!r}: {first['msg']}.") from e
-
-
-def training_options(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """``train.…`` choices of a plan for TrainConfig; with a fixed number of steps nothing is left to timing."""
-    options = {name.split(".")[1]: value for name, value in choices.items()}
-    steps = options.pop("steps")
-    if steps is None:
-        return options
-    return {**options, "max_steps": steps, "precision": "float32", "threads": min(os.cpu_count() or 1, 8)}
 
 
 def enhance_file(

@@ -25,9 +25,17 @@ Box = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def train_on_volumes(
-    pairs: Sequence[Pair], output: Path, config: Mapping[str, Any], *, progress: Progress | None
+    pairs: Sequence[Pair],
+    output: Path,
+    config: Mapping[str, Any],
+    *,
+    start: Model | None = None,
+    progress: Progress | None,
 ) -> Outcome:
-    """Train a network for volumes on registered pairs and write a model folder; continues an interrupted training."""
+    """Train a network for volumes on registered pairs and write a model folder; continues an interrupted training.
+
+    ``start`` is a model of the same architecture whose weights are trained further.
+    """
     from finescan.models import save_model
     from finescan.patches import make_volume_patches
     from finescan.training import VolumeTrainConfig, train_volume
@@ -35,8 +43,8 @@ def train_on_volumes(
     options = dict(config)
     if options.get("architecture") == "fast":  # the default for pictures
         options["architecture"] = "volume"
-    patches = make_volume_patches(pairs)
-    model = train_volume(patches, VolumeTrainConfig.of(**options), folder=output / "checkpoint", progress=progress)
+    patches, settings = make_volume_patches(pairs), VolumeTrainConfig.of(**options)
+    model = train_volume(patches, settings, initial=start, folder=output / "checkpoint", progress=progress)
     save_model(model, output)
     return Outcome({"model": str(output), "card": model.card.to_dict()}, f"{output}: {model.card}")
 

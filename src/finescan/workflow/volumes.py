@@ -21,11 +21,12 @@ from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
 from finescan.workflow import page_volume, volume_judging
 from finescan.workflow.checks import require_blending
 from finescan.workflow.folder import key_of, write_json
+from finescan.workflow.learning import training_options
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
 from finescan.workflow.page_volume import FinishedVolume
 from finescan.workflow.reading import Reading
 from finescan.workflow.registering import register_scans
-from finescan.workflow.verbs import pair_facts, training_options
+from finescan.workflow.verbs import pair_facts
 
 ARCHITECTURE = "volume"
 STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"

@@ -1,0 +1,94 @@
+"""``finescan train``: from scans to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finescan import workflow
+from finescan.cli.options import (
+    Dataset,
+    FinePixelSize,
+    FineRaw,
+    Json,
+    Objective,
+    Out,
+    Overwrite,
+    PixelSize,
+    Raw,
+    Seed,
+    Volume,
+    reading_of,
+    settings_of,
+)
+from finescan.cli.output import show
+from finescan.cli.progress import Progress
+
+
+def train(
+    output: Out,
+    coarse: Annotated[Path | None, typer.Argument(help="The coarse scan of the whole area.")] = None,
+    fine: Annotated[list[Path] | None, typer.Argument(help="One or several fine scans of a part of it.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Instead of scans: folder of pairs recorded one by one, coarse/NAME and fine/NAME."),
+    ] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="Model folder whose weights to go on from.")] = None,
+    pair: Annotated[Path | None, typer.Option(help="Folder written by `finescan register`.")] = None,
+    objective: Objective = None,
+    pixel_size: PixelSize = None,
+    fine_pixel_size: FinePixelSize = None,
+    volume: Volume = None,
+    raw: Raw = None,
+    fine_raw: FineRaw = None,
+    dataset: Dataset = None,
+    minutes: Annotated[float | None, typer.Option(help="Time budget for training; else 1, or as published.")] = None,
+    seed: Seed = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Network, a name from `finescan models`; else that of --from, or fast.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="auto, or published: sizes, rates, losses and length as in the papers.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="Of the pixels: l1, l2 or charbonnier.")] = None,
+    critic: Annotated[
+        str | None, typer.Option(help="Adversarial training: wgan-gp (TTSR), patch (DLE-EM) or none.")
+    ] = None,
+    vgg: Annotated[
+        str | None, typer.Option(help="Weights of VGG19 for the perceptual loss: a file, or an address.")
+    ] = None,
+    vgg_sha256: Annotated[str | None, typer.Option(help="What that file must hash to; an address needs it.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any training option: --set batch=8 --set terms.texture=0.01"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on although the registration is doubtful.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network on the overlap, or on recorded pairs; writes a model folder."""
+    asked = {"minutes": minutes, "architecture": model, "recipe": recipe, "loss": loss}
+    asked |= {"terms.critic": critic, "terms.vgg": vgg, "terms.vgg_sha256": vgg_sha256}
+    config: dict[str, Any] = {
+        "seed": seed,
+        **{k: v for k, v in asked.items() if v is not None},
+        **settings_of(settings),
+    }
+    with Progress(quiet=as_json) as progress:
+        result = workflow.train_files(
+            coarse,
+            fine,
+            output,
+            recorded=pairs,
+            start=start,
+            pair_folder=pair,
+            objective=objective or "auto",
+            reading=reading_of(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset),
+            config=config,
+            force=force,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    show(result, as_json)

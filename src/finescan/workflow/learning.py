@@ -1,0 +1,178 @@
+"""``train`` on files: one coarse map with fine scans in it, or many pairs that were recorded one by one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finescan import io
+from finescan.errors import InputError, OutputError
+from finescan.registration import load_pair, register_all, require_found
+from finescan.registration.align import AlignOptions
+from finescan.values import Image, Pair
+from finescan.workflow.folder import make_folder
+from finescan.workflow.pair_files import read_pairs
+from finescan.workflow.reading import Outcome, Reading, as_paths
+from finescan.workflow.verbs import pair_name
+
+if TYPE_CHECKING:
+    from finescan.models import Model
+    from finescan.patches import PatchSet
+
+Progress = Callable[[float, float, str], None]
+Paths = str | Path | Sequence[str | Path]
+
+
+def train_files(
+    coarse: str | Path | None,
+    fine: Paths | None,
+    output: str | Path,
+    *,
+    recorded: str | Path | None = None,
+    start: str | Path | None = None,
+    pair_folder: str | Path | None = None,
+    objective: str = "auto",
+    reading: Reading | None = None,
+    config: Mapping[str, Any] | None = None,
+    force: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Train a network and write a model folder; continues an interrupted training.
+
+    Parameters
+    ----------
+    coarse, fine : a coarse scan and fine scans of a part of it; None with ``recorded``.
+    output : the model folder.
+    recorded : folder of pairs recorded one by one (see :func:`finescan.workflow.pair_files.read_pairs`), instead.
+    start : model folder whose weights are trained further, on its own network unless ``config`` names one.
+    pair_folder : written by ``register``; None = register first.
+    objective : of the registration.
+    config : entries of :class:`finescan.training.TrainConfig` (volumes: ``VolumeTrainConfig``); those of the values in
+        it by names such as ``terms.critic``.
+
+    Raises
+    ------
+    InputError, RegistrationRefused, ModelError, OutputError, TrainingStopped: one sentence each.
+    """
+    from finescan.models import load_model
+
+    AlignOptions().with_objective(objective)  # a slip is said before anything is read
+    _require_one_source(coarse, fine, recorded, pair_folder)
+    output, reading = Path(output), reading or Reading()
+    if (output / "card.json").exists() and not overwrite:
+        raise OutputError(f"{output} holds a finished model. Choose another folder, or pass --overwrite.")
+    model = None if start is None else load_model(Path(start))
+    options = nested(config or {})
+    options.setdefault("architecture", "fast" if model is None else model.card.architecture)
+    if recorded is not None:
+        from finescan.patches import recorded_patches
+
+        scans = read_pairs(recorded, reading)
+        _prepare(output, overwrite)
+        return _train_on_pictures(recorded_patches(scans), output, options, model, progress)
+    assert coarse is not None and fine is not None  # checked above
+    lr, hrs = _scans(coarse, fine, reading)
+    _prepare(output, overwrite)
+    pairs = _pairs(lr, hrs, pair_folder, objective, force, progress)
+    if lr.grid.ndim == 3:
+        from finescan.workflow.volume_verbs import train_on_volumes
+
+        return train_on_volumes(pairs, output, options, start=model, progress=progress)
+    from finescan.patches import make_patches
+
+    return _train_on_pictures(make_patches(pairs), output, options, model, progress)
+
+
+def _require_one_source(coarse: object, fine: object, recorded: object, pair_folder: object) -> None:
+    if recorded is None and (coarse is None or not fine):
+        raise InputError(
+            "Training needs a coarse scan and a fine scan of a part of it, or with --pairs a folder of pairs that were "
+            "recorded one by one."
+        )
+    if recorded is not None and (coarse is not None or fine or pair_folder is not None):
+        raise InputError(
+            "With --pairs all scans come from that folder, but others were given, too. Leave out one or the other."
+        )
+
+
+def _scans(coarse: str | Path, fine: Paths, reading: Reading) -> tuple[Image, list[Image]]:
+    lr = reading.coarse(coarse)
+    hrs = [reading.fine(p) for p in as_paths(fine)]
+    for hr in hrs:
+        io.require_pair(lr, hr)
+    return lr, hrs
+
+
+def _prepare(output: Path, overwrite: bool) -> None:
+    make_folder(output)
+    if overwrite:
+        shutil.rmtree(output / "checkpoint", ignore_errors=True)
+
+
+def _pairs(
+    lr: Image, hrs: list[Image], folder: str | Path | None, objective: str, force: bool, progress: Progress | None
+) -> list[Pair]:
+    if folder is None:
+        pairs = register_all(lr, hrs, progress=progress, objective=objective)
+    else:
+        pairs = [load_pair(Path(folder) / pair_name(k, hr), lr, hr) for k, hr in enumerate(hrs)]
+    for pair in pairs:
+        require_found(pair, force=force)
+    return pairs
+
+
+def _train_on_pictures(
+    patches: PatchSet, output: Path, options: Mapping[str, Any], start: Model | None, progress: Progress | None
+) -> Outcome:
+    from finescan.models import save_model
+    from finescan.training import train
+
+    model = train(patches, train_config(options), start=start, folder=output / "checkpoint", progress=progress)
+    save_model(model, output)
+    lines = [f"{output}: {model.card}", *model.card.training["notes"]]
+    return Outcome({"model": str(output), "card": model.card.to_dict()}, "\n".join(lines))
+
+
+def train_config(options: Mapping[str, Any]) -> Any:
+    """A TrainConfig; an InputError in one sentence when an option makes no sense."""
+    from pydantic import ValidationError
+
+    from finescan.training import TrainConfig
+
+    try:
+        return TrainConfig(**options)
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(str(v) for v in first["loc"])
+        raise InputError(f"The training option {where!r} cannot be {first.get('input')!r}: {first['msg']}.") from e
+
+
+def training_options(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """``train.…`` choices of a plan for TrainConfig; with a fixed number of steps nothing is left to timing."""
+    options = {name.split(".")[1]: value for name, value in choices.items() if name != "train.start"}
+    steps = options.pop("steps")
+    if steps is None:
+        return options
+    return {**options, "max_steps": steps, "precision": "float32", "threads": min(os.cpu_count() or 1, 8)}
+
+
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries with dotted names as entries of the values they belong to.
+
+    Examples
+    --------
+    >>> nested({"loss": "l2", "terms.critic": "patch", "terms.texture": 0.01})
+    {'loss': 'l2', 'terms': {'critic': 'patch', 'texture': 0.01}}
+    """
+    out: dict[str, Any] = {}
+    for name, value in options.items():
+        outer, dot, inner = name.partition(".")
+        if dot:
+            out.setdefault(outer, {})[inner] = value
+        else:
+            out[name] = value
+    return out

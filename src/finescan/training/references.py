@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from finescan.errors import InputError
 from finescan.models import MODELS, Model, build
 from finescan.models.reference import Features, ReferenceNet
+from finescan.models.ttsr import FACTOR
 from finescan.patches import PatchSet, ReferenceBank, TripletSampler, cut_references
 from finescan.patches.references import likenesses
 from finescan.training.config import TrainConfig
@@ -28,7 +29,7 @@ from finescan.training.job import Answer, State
 from finescan.training.judging import StopSet, Tiling
 from finescan.training.perceptual import Extract, frozen_extractor
 from finescan.training.pictures import PictureTraining, make_optimiser, symmetries
-from finescan.training.starting import FIXED, is_public
+from finescan.training.starting import FIXED, is_public, start_arguments
 
 KEPT_PX = 20  # of the 32 coarse pixels of a window, the ones that are judged
 MOST_WINDOWS = {"cpu": 16, "cuda": 312}  # of the stop role that are judged
@@ -50,6 +51,14 @@ class NumberedSampler:
     def batch(self, count: int) -> tuple[NDArray[Any], ...]:
         """Coarse, fine, weight, reference, and the number of the reference."""
         return *self._triplets.batch(count), self._triplets.last
+
+
+def bank_size(config: TrainConfig, start: Model | None = None) -> tuple[int, int]:
+    """How many references a training wants, and their side in fine pixels."""
+    recipe = config.resolved(FACTOR, starts=start is not None).arguments
+    given = recipe if start is None else {**start_arguments(start, recipe), **config.arguments}
+    arguments = {**MODELS[config.architecture].arguments, **given}
+    return int(arguments["references"]), int(arguments["side"])
 
 
 class ReferenceJob(PictureTraining):
@@ -82,6 +91,7 @@ class ReferenceJob(PictureTraining):
 
     def _fill_bank(self, given: ReferenceBank | None) -> None:
         """References recorded apart, or from the training area; their number and size are arguments of the network."""
+        self._given = given is not None
         count, side = int(self._arguments["references"]), int(self._arguments["side"])
         build(self._name, self._patches.factor, {**self._arguments, "references": 1})  # refuses what cannot be built
         window = max(self.recipe.patch, MODELS[self._name].window)
@@ -261,10 +271,10 @@ class ReferenceJob(PictureTraining):
         facts = super()._further_facts()
         used = len(np.unique(self._used))
         by = "VGG19" if self._arguments["selector"] else "the network's own texture extractor"
-        names = [self._patches.pieces[int(k)].name if k >= 0 else "recorded apart" for k in self._bank.piece]
-        counts = {name: names.count(name) for name in dict.fromkeys(names)}
-        side = int(self._arguments["side"])
-        bank = {"count": len(names), "side_px": side, "used": used, "chosen_by": by, "cut_from": counts}
+        bank = {"count": len(self._bank), "side_px": self._bank.side, "used": used, "chosen_by": by}
+        if not self._given:  # a bank that was given numbers its own pictures, not the pieces
+            names = [self._patches.pieces[int(k)].name for k in self._bank.piece]
+            bank["cut_from"] = {name: names.count(name) for name in dict.fromkeys(names)}
         return {**facts, "references": bank}
 
 

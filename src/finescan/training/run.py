@@ -51,7 +51,8 @@ def train(
     start : a model to go on from (fine-tuning): same architecture, factor and arguments. Its weights are judged on the
         stop role before the first step, so that what is returned is no worse there than the start, except with
         further terms. Grey statistics, and the bank of references, are those of ``patches``.
-    references : a bank that was recorded apart, instead of one cut from the training area.
+    references : a bank for networks that take texture from one, instead of one cut from the training area. The patches
+        of pairs recorded one by one are too small for that: see :func:`finescan.patches.recorded_references`.
     folder : where checkpoints go; a training found there is continued, exactly as if it had never stopped.
     progress : called as ``progress(done, total, message)`` after every step.
     clock : seconds, for the time budget.

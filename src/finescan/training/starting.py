@@ -13,11 +13,7 @@ from finescan.training.job import State
 BANK = ("references", "side")  # arguments that say how large the bank is, not what the weights are
 #: arguments that public weights do not bind: whose grey levels they read, and which references they get
 FREE = (*BANK, "span", "selector")
-FIXED: tuple[str, ...] = (
-    "bank",
-    "keys",
-    "selector.",
-)  # how the names begin of what belongs to the bank, not to what was learned
+FIXED: tuple[str, ...] = ("bank", "keys", "selector.")  # how the names begin of what no training changes
 
 
 class Start:

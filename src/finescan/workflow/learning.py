@@ -21,6 +21,7 @@ from finescan.workflow.verbs import pair_name
 if TYPE_CHECKING:
     from finescan.models import Model
     from finescan.patches import PatchSet
+    from finescan.training import TrainConfig
 
 Progress = Callable[[float, float, str], None]
 Paths = str | Path | Sequence[str | Path]
@@ -69,11 +70,7 @@ def train_files(
     options = nested(config or {})
     options.setdefault("architecture", "fast" if model is None else model.card.architecture)
     if recorded is not None:
-        from finescan.patches import recorded_patches
-
-        scans = read_pairs(recorded, reading)
-        _prepare(output, overwrite)
-        return _train_on_pictures(recorded_patches(scans), output, options, model, progress)
+        return _train_on_recorded(Path(recorded), output, options, model, reading, overwrite, progress)
     assert coarse is not None and fine is not None  # checked above
     lr, hrs = _scans(coarse, fine, reading)
     _prepare(output, overwrite)
@@ -84,7 +81,7 @@ def train_files(
         return train_on_volumes(pairs, output, options, start=model, progress=progress)
     from finescan.patches import make_patches
 
-    return _train_on_pictures(make_patches(pairs), output, options, model, progress)
+    return _learned(make_patches(pairs), output, train_config(options), progress, start=model)
 
 
 def _require_one_source(coarse: object, fine: object, recorded: object, pair_folder: object) -> None:
@@ -125,13 +122,34 @@ def _pairs(
     return pairs
 
 
-def _train_on_pictures(
-    patches: PatchSet, output: Path, options: Mapping[str, Any], start: Model | None, progress: Progress | None
+def _train_on_recorded(
+    folder: Path,
+    output: Path,
+    options: Mapping[str, Any],
+    start: Model | None,
+    reading: Reading,
+    overwrite: bool,
+    progress: Progress | None,
 ) -> Outcome:
+    from finescan.models import MODELS
+    from finescan.patches import recorded_patches, recorded_references
+    from finescan.training.references import bank_size
+
+    config, bank = train_config(options), None
+    scans = read_pairs(folder, reading)
+    _prepare(output, overwrite)
+    patches = recorded_patches(scans)
+    if MODELS[config.architecture].references:
+        count, side = bank_size(config, start)
+        bank = recorded_references(scans, count=count, side=side, seed=config.seed)
+    return _learned(patches, output, config, progress, start=start, references=bank)
+
+
+def _learned(patches: PatchSet, output: Path, config: TrainConfig, progress: Progress | None, **given: Any) -> Outcome:
     from finescan.models import save_model
     from finescan.training import train
 
-    model = train(patches, train_config(options), start=start, folder=output / "checkpoint", progress=progress)
+    model = train(patches, config, folder=output / "checkpoint", progress=progress, **given)
     save_model(model, output)
     lines = [f"{output}: {model.card}", *model.card.training["notes"]]
     return Outcome({"model": str(output), "card": model.card.to_dict()}, "\n".join(lines))

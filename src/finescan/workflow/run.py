@@ -181,12 +181,15 @@ def _learn(job: Job, patches: PatchSet) -> Model:
         if strong
         else f"{area / 1e6:.1f} million pixels of overlap: a small network learns all there is, in seconds."
     )
+    plan.choose("train.start", None, "From fresh weights; a model of the same network learns a new sample faster.")
+    start = None if plan.values["train.start"] is None else load_model(plan.values["train.start"])
+    if start is not None:
+        plan.choose("train.architecture", start.card.architecture, "That of the model to start from.")
     plan.choose("train.architecture", "strong" if strong else "fast", why)
     plan.choose("train.minutes", 1.0, "The whole gain is there after half a minute; longer training only overfits.")
     plan.choose("train.steps", None, "From the time budget; a number makes every run on this machine equal to the bit.")
     plan.choose("train.members", 3, "Spare time goes to more networks, whose mean is better than any of them.")
     plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
-    plan.choose("train.start", None, "From fresh weights; a model of the same network learns a new sample faster.")
     names = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed", "train.start")
     require_method(plan.values)
     require_blending(plan.values, tuple(BLENDINGS), "pictures")
@@ -194,7 +197,6 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     job.save_plan()
     if job.folder.is_done("train", key, "model/card.json"):
         return load_model(folder)
-    start = None if plan.values["train.start"] is None else load_model(plan.values["train.start"])
     config = train_config(training_options(plan.part(names)))
     model = train(patches, config, start=start, folder=folder / f"checkpoint-{key}", progress=job.progress)
     save_model(model, folder)

@@ -186,7 +186,7 @@ def reciprocal_basis(peaks: Peaks, name: str = "image") -> Array:
     """The two shortest reciprocal lattice vectors that explain the peaks.
 
     Of all lattices made from two of the strongest peaks, their sums and differences, the coarsest that explains (within
-    1.5 bins) 97 % of what the best one explains, by amplitude.
+    1.5 bins) all but 3 % of what the best one explains, by power: weak replicas and sidebands do not count.
 
     Returns
     -------
@@ -202,14 +202,14 @@ def reciprocal_basis(peaks: Peaks, name: str = "image") -> Array:
     pairs = np.stack([candidates[i], candidates[j]], 1) if len(i) else np.empty((0, 2, 2))
     pairs = _shortest(pairs[np.abs(_det(pairs)) >= LOWEST**2])
     pairs = pairs[np.linalg.norm(pairs, axis=-1).min(-1, initial=np.inf) >= LOWEST]
-    if not len(pairs) or _explained(pairs, f, peaks.amplitude).max() < 0.5:
+    if not len(pairs) or _explained(pairs, f, peaks.amplitude**2).max() < 0.5:
         raise InputError(
             f"{name}: no lattice was found. {len(peaks)} periods stand out of the noise, but two in different "
             "directions are needed. Check that the image shows a lattice and has enough contrast; STM images "
             "need --flatten."
         )
     area = np.abs(_det(pairs))
-    score = _explained(pairs, f, peaks.amplitude) - np.pi * TOLERANCE**2 / area  # what chance alone would explain
+    score = _explained(pairs, f, peaks.amplitude**2) - np.pi * TOLERANCE**2 / area  # what chance alone would explain
     good = score >= score.max() - 0.03
     best = int(np.flatnonzero(good)[np.argmax(area[good])])
     return reduced(_refined(pairs[best], f, np.sqrt(peaks.amplitude)) * peaks.step)
@@ -297,7 +297,7 @@ def _shortest(pairs: Array) -> Array:
 
 
 def _explained(pairs: Array, f: Array, weight: Array) -> Array:
-    """Share (pairs,) of the peaks' amplitude that lies within the tolerance of a lattice point."""
+    """Share (pairs,) of the peaks' weight that lies within the tolerance of a lattice point."""
     index = np.einsum("nk,pkj->pnj", f, np.linalg.inv(pairs))
     miss = np.linalg.norm(np.einsum("pnj,pjk->pnk", index - np.rint(index), pairs), axis=-1)
     return np.asarray((miss <= TOLERANCE) @ weight / weight.sum())

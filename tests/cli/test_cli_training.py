@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from finescan import io
 from finescan.simulation import dual_phase, small_pairs
+from finescan.values import Grid, Image
 
 INPUT, OUTPUT = 3, 5
 FEW = "--set", "max_steps=4", "--set", "members=1", "--set", "batch=2", "--set", "device=cpu"
@@ -60,6 +62,24 @@ def test_recorded_pairs_train_a_network_with_references_of_their_own(card, recor
     made = card(*options, "-o", tmp_path / "model", *FEW, "--set", "max_steps=1", "--set", "patch=16")
     assert made["arguments"]["references"] == 3 and made["arguments"]["side"] == 128
     assert made["training"]["references"]["count"] == 3
+
+
+def test_references_recorded_apart_are_taken_and_refused_where_there_is_no_use_for_them(
+    card, finescan, recorded, scans, tmp_path
+) -> None:
+    small = "--set", "arguments.features=8", "--set", "arguments.blocks=4", "--set", "arguments.references=2"
+    options = "--pairs", recorded, "--model", "ttsr-grey", *small, "--set", "arguments.side=132"
+    fine = io.read(next(iter(sorted((recorded / "fine").iterdir()))))
+    large = Image(
+        np.tile(np.asarray(fine.data), (2, 2)), Grid.of((2 * fine.grid.shape[0],) * 2, fine.grid.pixel_size_nm)
+    )
+    apart = io.write(tmp_path / "apart.tif", large)
+    some = "--set", "max_steps=1", "--set", "patch=16"
+    made = card(*options, "--reference", apart, "-o", tmp_path / "model", *FEW, *some)
+    assert made["arguments"]["side"] == 132  # larger than any recorded pair
+    assert made["training"]["references"]["count"] == 2
+    said = finescan("train", "--pairs", recorded, "--reference", apart, "-o", tmp_path / "other", *FEW)
+    _refused(said, INPUT, "fast takes no texture from references")
 
 
 def test_a_critic_and_a_loss_are_asked_for_in_words(card, recorded, tmp_path) -> None:

@@ -36,6 +36,10 @@ def train(
         typer.Option(help="Instead of scans: folder of pairs recorded one by one, coarse/NAME and fine/NAME."),
     ] = None,
     start: Annotated[Path | None, typer.Option("--from", help="Model folder whose weights to go on from.")] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(help="Fine scan, recorded apart, that a texture transformer takes texture from; several times."),
+    ] = None,
     pair: Annotated[Path | None, typer.Option(help="Folder written by `finescan register`.")] = None,
     objective: Objective = None,
     pixel_size: PixelSize = None,
@@ -83,6 +87,7 @@ def train(
             output,
             recorded=pairs,
             start=start,
+            references=reference or (),
             pair_folder=pair,
             objective=objective or "auto",
             reading=reading_of(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset),

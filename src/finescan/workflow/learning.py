@@ -20,7 +20,7 @@ from finescan.workflow.verbs import pair_name
 
 if TYPE_CHECKING:
     from finescan.models import Model
-    from finescan.patches import PatchSet
+    from finescan.patches import PatchSet, ReferenceBank
     from finescan.training import TrainConfig
 
 Progress = Callable[[float, float, str], None]
@@ -34,6 +34,7 @@ def train_files(
     *,
     recorded: str | Path | None = None,
     start: str | Path | None = None,
+    references: Sequence[str | Path] = (),
     pair_folder: str | Path | None = None,
     objective: str = "auto",
     reading: Reading | None = None,
@@ -50,6 +51,8 @@ def train_files(
     output : the model folder.
     recorded : folder of pairs recorded one by one (see :func:`finescan.workflow.pair_files.read_pairs`), instead.
     start : model folder whose weights are trained further, on its own network unless ``config`` names one.
+    references : fine scans recorded apart that the texture transformer takes texture from, of the result's pixel size;
+        none = cut from the training area.
     pair_folder : written by ``register``; None = register first.
     objective : of the registration.
     config : entries of :class:`finescan.training.TrainConfig` (volumes: ``VolumeTrainConfig``); those of the values in
@@ -69,8 +72,9 @@ def train_files(
     model = None if start is None else load_model(Path(start))
     options = nested(config or {})
     options.setdefault("architecture", "fast" if model is None else model.card.architecture)
+    apart = [reading.fine(p) for p in references]
     if recorded is not None:
-        return _train_on_recorded(Path(recorded), output, options, model, reading, overwrite, progress)
+        return _train_on_recorded(Path(recorded), output, options, model, apart, reading, overwrite, progress)
     assert coarse is not None and fine is not None  # checked above
     lr, hrs = _scans(coarse, fine, reading)
     _prepare(output, overwrite)
@@ -81,7 +85,25 @@ def train_files(
         return train_on_volumes(pairs, output, options, start=model, progress=progress)
     from finescan.patches import make_patches
 
-    return _learned(make_patches(pairs), output, train_config(options), progress, start=model)
+    patches, wanted = make_patches(pairs), train_config(options)
+    bank = _bank(apart, patches, wanted, model) if apart else None
+    return _learned(patches, output, wanted, progress, start=model, references=bank)
+
+
+def _bank(images: Sequence[Image], patches: PatchSet, config: TrainConfig, start: Model | None) -> ReferenceBank:
+    """References that were recorded apart; InputError for a network that takes none."""
+    from finescan.models import MODELS
+    from finescan.patches import bank_from_images
+    from finescan.training.references import bank_size
+
+    if not MODELS[config.architecture].references:
+        raise InputError(
+            f"{config.architecture} takes no texture from references. Leave --reference out, or train ttsr-grey."
+        )
+    count, side = bank_size(config, start)
+    return bank_from_images(
+        images, pixel_size_nm=patches.out_grid.pixel_size_nm, count=count, side=side, seed=config.seed
+    )
 
 
 def _require_one_source(coarse: object, fine: object, recorded: object, pair_folder: object) -> None:
@@ -127,6 +149,7 @@ def _train_on_recorded(
     output: Path,
     options: Mapping[str, Any],
     start: Model | None,
+    apart: Sequence[Image],
     reading: Reading,
     overwrite: bool,
     progress: Progress | None,
@@ -139,7 +162,9 @@ def _train_on_recorded(
     scans = read_pairs(folder, reading)
     _prepare(output, overwrite)
     patches = recorded_patches(scans)
-    if MODELS[config.architecture].references:
+    if apart:
+        bank = _bank(apart, patches, config, start)
+    elif MODELS[config.architecture].references:
         count, side = bank_size(config, start)
         bank = recorded_references(scans, count=count, side=side, seed=config.seed)
     return _learned(patches, output, config, progress, start=start, references=bank)

@@ -82,4 +82,6 @@ def test_an_unknown_size_is_named() -> None:
 
 def test_both_ways_to_join_windows_are_compared(done, tiny) -> None:
     seams = studies.study_steel(done, size="tiny").facts["large"]["seams"]
-    assert {n: s["period"] for n, s in seams.items()} == {"ttsr": [80, 80], "ttsr-fading": [96, 96]}
+    periods = {n: s["borders"]["period"] for n, s in seams.items()}
+    assert periods == {"ttsr": [80, 80], "ttsr-fading": [96, 96], "finescan": [80, 80]}
+    assert seams["ttsr"]["middles"]["phase"] == [40, 40]

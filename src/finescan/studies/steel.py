@@ -154,7 +154,8 @@ class _Run:
         }
         self._judge("large", patches, {n: by_map(m, patches) for n, m in maps.items()}, 100.0, role="any")
         facts = self.facts["large"]
-        facts["seams"] = {n: _seams(maps[n], b) for n, b in ((THEIRS, "centre"), ("ttsr-fading", "smooth"))}
+        joined = ((THEIRS, "centre"), ("ttsr-fading", "smooth"), (OURS, "centre"))  # ours has no windows: the control
+        facts["seams"] = {n: _seams(maps[n], b) for n, b in joined}
         facts["truth_psnr"] = {n: _psnr(m, pair) for n, m in maps.items()}
         self.pictures["Part of the large micrograph (paper's Figure 7)"] = {
             n: [_middle(m, 256)] for n, m in {"coarse (nearest)": maps["nearest"], **maps, "recorded": pair.hr}.items()
@@ -338,7 +339,10 @@ def _look(lr: Image) -> Look:
 
 
 def _seams(image: Image, blending: str) -> dict[str, Any]:
-    return seam_strength(image, SEAM_PX[blending]).to_dict()
+    """Steps where windows meet, and half-way between as the yardstick: coarse pixels leave a lattice of their own."""
+    period = SEAM_PX[blending]
+    lines = {"borders": 0, "middles": period // 2}
+    return {name: seam_strength(image, period, phase=phase).to_dict() for name, phase in lines.items()}
 
 
 def _psnr(image: Image, pair: LargePair) -> float:

@@ -158,7 +158,7 @@ class _Run:
         facts["seams"] = {n: _seams(maps[n], b) for n, b in joined}
         facts["truth_psnr"] = {n: _psnr(m, pair) for n, m in maps.items()}
         self.pictures["Part of the large micrograph (paper's Figure 7)"] = {
-            n: [_middle(m, 256)] for n, m in {"coarse (nearest)": maps["nearest"], **maps, "recorded": pair.hr}.items()
+            n: [_middle(m, 256)] for n, m in {**maps, "recorded": pair.hr}.items()
         }
 
     def _map(self, model: Model, lr: Image, blending: str) -> Image:
@@ -281,7 +281,8 @@ class _Run:
     def _show(
         self, title: str, patches: PatchSet, models: Mapping[str, Model], order: Callable[[HeldPatch], float]
     ) -> None:
-        shown = sorted(held_patches(patches), key=order)[:PICTURED]
+        whole = [h for h in held_patches(patches) if h.mask.all()]  # beyond the fine scan it is mirrored
+        shown = sorted(whole, key=order)[:PICTURED]
         inter = self._interpolated(patches)
         rows = {
             "coarse (nearest)": [inter["nearest"](p) for p in shown],

@@ -21,10 +21,10 @@ def test_an_unknown_objective_is_refused_before_anything_is_written(finescan, sc
 
 
 def test_train_registers_by_the_objective_it_is_given(finescan, scans, tmp_path, monkeypatch):
-    from finescan.workflow import verbs
+    from finescan.workflow import learning
 
     asked = []
-    monkeypatch.setattr(verbs, "register_all", lambda *a, **more: asked.append(more["objective"]) or [])
+    monkeypatch.setattr(learning, "register_all", lambda *a, **more: asked.append(more["objective"]) or [])
     said = finescan(
         "train", scans / "coarse.tif", scans / "fine.tif", "-o", tmp_path / "m", "--objective", "joint-histogram"
     )

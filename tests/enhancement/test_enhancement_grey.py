@@ -114,7 +114,7 @@ class Homesick:
 
     def __init__(self, inner):
         self.card, self.halo, self.factor, self.predict = inner.card, inner.halo, inner.factor, inner.predict
-        self.device = "cpu"
+        self.device, self.windows = "cpu", None
 
     def to(self, device):
         if device != "cpu":

@@ -9,12 +9,14 @@ import pytest
 
 from finescan import studies
 from finescan.errors import InputError, OutputError
-from finescan.studies import steel_data
+from finescan.models import Model
+from finescan.studies import steel, steel_data
 from finescan.studies.steel_data import Size
 from finescan.studies.steel_page import PUBLISHED
 from finescan.training import references
+from finescan.values import Image
 
-TINY = Size(60, 2, 128, 136, 176, 1, 4, 4, 0.1, 0.1, 0.1, steps=2)
+TINY = Size(48, 2, 128, 136, 176, 1, 4, 4, 0.1, 0.1, 0.1, steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +27,22 @@ def tiny() -> None:
 
 
 @pytest.fixture(scope="module")
-def done(once, tiny) -> Path:
-    def make(folder: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(references, "MOST_WINDOWS", {"cpu": 2})  # stop windows: what they say does not matter here
-            studies.study_steel(folder / "s", size="tiny")
+def cheap(tiny) -> None:
+    """Few stop windows, and maps by our own network: enhancing in windows is tested where it is done."""
+    from finescan.enhancement import EnhanceConfig, enhance
 
-    return once("steel-study", make) / "s"
+    def by_ours(run: steel._Run, model: Model, lr: Image, blending: str) -> Image:
+        return enhance(run._ours, lr, config=EnhanceConfig(dtype="float32", guard=False)).image
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(references, "MOST_WINDOWS", {"cpu": 2, "cuda": 2})
+        patch.setattr(steel._Run, "_map", by_ours)
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(once, cheap) -> Path:
+    return once("steel-study", lambda folder: studies.study_steel(folder / "s", size="tiny")) / "s"
 
 
 def test_every_table_has_every_method_and_gains_over_bicubic(done) -> None:
@@ -65,12 +76,16 @@ def test_the_page_shows_our_figures_beside_the_published(done) -> None:
     assert (done / "figures" / "table-small.csv").exists() and (done / "figures" / "aims.md").exists()
 
 
-def test_a_finished_study_is_not_run_again_and_another_is_refused(done, tiny, monkeypatch) -> None:
+def test_a_finished_study_is_not_run_again_and_another_is_refused(done, monkeypatch) -> None:
     from finescan import training
 
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
-    again = studies.study_steel(done, size="tiny")
+    again = studies.run_steel(done, studies.SteelStudy("tiny"))
     assert again.facts["case-hardening"]["likeness"]["verdict"] == "unlike"
+    seams = again.facts["large"]["seams"]  # of both ways to join windows, and of a map without
+    periods = {n: s["borders"]["period"] for n, s in seams.items()}
+    assert periods == {"ttsr": [80, 80], "ttsr-fading": [96, 96], "finescan": [80, 80]}
+    assert seams["ttsr"]["middles"]["phase"] == [40, 40]
     with pytest.raises(OutputError, match="holds something else than this study"):
         studies.study_steel(done, size="tiny", seed=1)
 
@@ -78,10 +93,3 @@ def test_a_finished_study_is_not_run_again_and_another_is_refused(done, tiny, mo
 def test_an_unknown_size_is_named() -> None:
     with pytest.raises(InputError, match=r"A steel study is quick, medium, full.*, but 'huge' came"):
         studies.SteelStudy("huge")
-
-
-def test_both_ways_to_join_windows_are_compared(done, tiny) -> None:
-    seams = studies.study_steel(done, size="tiny").facts["large"]["seams"]
-    periods = {n: s["borders"]["period"] for n, s in seams.items()}
-    assert periods == {"ttsr": [80, 80], "ttsr-fading": [96, 96], "finescan": [80, 80]}
-    assert seams["ttsr"]["middles"]["phase"] == [40, 40]

@@ -281,7 +281,8 @@ class _Run:
     def _show(
         self, title: str, patches: PatchSet, models: Mapping[str, Model], order: Callable[[HeldPatch], float]
     ) -> None:
-        whole = [h for h in held_patches(patches) if h.mask.all()]  # beyond the fine scan it is mirrored
+        held = held_patches(patches)
+        whole = [h for h in held if h.mask.all()] or held  # beyond the fine scan it is mirrored
         shown = sorted(whole, key=order)[:PICTURED]
         inter = self._interpolated(patches)
         rows = {

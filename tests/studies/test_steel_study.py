@@ -32,7 +32,8 @@ def cheap(tiny) -> None:
     from finescan.enhancement import EnhanceConfig, enhance
 
     def by_ours(run: steel._Run, model: Model, lr: Image, blending: str) -> Image:
-        return enhance(run._ours, lr, config=EnhanceConfig(dtype="float32", guard=False)).image
+        own = run._ours if model.windows else model
+        return enhance(own, lr, config=EnhanceConfig(dtype="float32", guard=False)).image
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(references, "MOST_WINDOWS", {"cpu": 2, "cuda": 2})

@@ -94,8 +94,8 @@ _SRRESNET = Recipe(
 _TTSR_QUICK = Recipe(
     members=1,
     descent=Descent(1e-3),
-    arguments={"features": 32, "blocks": 8, "references": 16, "side": 160},
-    looks=6,
+    arguments={"features": 16, "blocks": 4, "references": 16, "side": 128},
+    looks=4,
     freeze_extractor=True,
 )
 _TTSR_LARGE = Recipe(batch=16, members=1, descent=Descent(4e-4), looks=12)
@@ -108,7 +108,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "": _USUAL,
         "ttsr": _TTSR_QUICK,
         "ttsr-grey": _TTSR_QUICK,
-        "srresnet": Recipe(members=1, patch=24, descent=Descent(1e-3)),
+        "srresnet": Recipe(members=1, patch=24, descent=Descent(1e-3), arguments={"features": 32, "blocks": 8}),
     },
     # graphics cards
     "large": {

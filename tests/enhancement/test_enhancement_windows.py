@@ -22,16 +22,16 @@ def texture_model(model_of) -> Model:
 
 @pytest.mark.parametrize("blending", ["exact", "centre"])
 def test_blocks_of_any_size_give_the_same_map(blending, texture_model, map_of) -> None:
-    lr = map_of((70, 85))
+    lr = map_of((42, 50))
     whole = enhance(texture_model, lr, config=EnhanceConfig(tile=1000, blending=blending)).image.data
-    for tile in (1, 30):
+    for tile in (1,):  # made as large as the windows are apart
         tiled = enhance(texture_model, lr, config=EnhanceConfig(tile=tile, blending=blending)).image.data
         np.testing.assert_allclose(tiled, whole, atol=2e-3)
     assert np.std(whole) > 1
 
 
 def test_a_texture_network_runs_the_same_with_exact_and_smooth_but_not_with_centres(texture_model, map_of) -> None:
-    lr = map_of((60, 50))
+    lr = map_of((36, 30))
     exact, smooth, centre = (
         enhance(texture_model, lr, config=EnhanceConfig(blending=b)).image.data for b in ("exact", "smooth", "centre")
     )
@@ -69,7 +69,7 @@ def test_windows_come_fewer_at_once_when_memory_ends(texture_model, map_of, monk
             raise MemoryError
         return answers(self, pictures, wanted, bfloat16)
 
-    lr = map_of((60, 60))
+    lr = map_of((36, 36))
     plenty = enhance(texture_model, lr).image.data
     monkeypatch.setattr(Model, "_answers", little_memory)
     result = enhance(texture_model, lr)

@@ -63,6 +63,7 @@ def test_the_published_recipe_of_ttsr_has_the_papers_numbers() -> None:
     assert (recipe.batch, recipe.patch, recipe.members, recipe.loss, recipe.steps) == (8, 32, 1, "l1", 200_000)
     d = recipe.descent
     assert (d.learning_rate, d.learning_rate * d.extractor_share) == pytest.approx((1e-4, 1e-5))
+    assert d.texture_share == 1.0
     assert (d.optimiser, d.betas, d.schedule, d.weight_decay, d.clip) == ("adam", (0.9, 0.999), "cyclic", 0, math.inf)
     assert recipe.terms == Terms("wgan-gp", 1e-3, 1e-2, 1e-2, 0, 0.5)
     assert not recipe.freeze_extractor and not config.timed and TrainConfig(minutes=1, recipe="published").timed

@@ -26,6 +26,7 @@ from finescan.models.vgg import Vgg19
 WINDOW = 32  # coarse pixels per side that a reference is chosen for, as published
 KEPT_BYTES = 1 << 29  # features of references held ready between windows
 _EMBEDDED_AT_ONCE = 4
+_TEXTURE_START = 0.03
 
 Features = tuple[Tensor, Tensor, Tensor]
 
@@ -80,11 +81,19 @@ class ReferenceNet(nn.Module):
         self.skip = Interpolate(FACTOR, "bicubic") if skip else None
         if skip:
             start_small(self.net.MainNet.merge_tail.conv_tail2)
+            self._start_with_little_texture(features)
         width = 512 if selector else 256
         self.register_buffer("bank", torch.zeros(references, side, side, dtype=torch.float16))
         self.register_buffer("keys", torch.zeros(references, width))
         self._enlarge = Interpolate(FACTOR, "bicubic")
         self._kept: OrderedDict[int, tuple[Tensor, Features]] = OrderedDict()
+
+    def _start_with_little_texture(self, features: int) -> None:
+        """Texture, a sum over 2300 numbers, first says about as much as a feature of the coarse picture."""
+        main = self.net.MainNet
+        with torch.no_grad():
+            for head in (main.conv11_head, main.conv22_head, main.conv33_head):
+                head.weight[:, features:].mul_(_TEXTURE_START)
 
     # ------------------------------------------------------------------ pictures as the parts of the network see them
     def enlarge(self, x: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ class Descent:
     betas, weight_decay : of the optimiser.
     clip : largest norm of the gradient.
     extractor_share : learning rate of a texture extractor as a share of that of the rest.
+    texture_share : the same of the layers that transferred texture enters by. Each of their outputs sums up thousands
+        of features of one sign, so that at a large rate one step moves it further than everything learned so far.
     """
 
     learning_rate: float = 2e-3
@@ -29,6 +31,7 @@ class Descent:
     weight_decay: float = 1e-4
     clip: float = 1.0
     extractor_share: float = 0.1
+    texture_share: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ _TTSR = Recipe(
     batch=8,
     crop=0,
     members=1,
-    descent=Descent(1e-4, "adam", "cyclic", weight_decay=0.0, clip=float("inf")),
+    descent=Descent(1e-4, "adam", "cyclic", weight_decay=0.0, clip=float("inf"), texture_share=1.0),
     terms=Terms("wgan-gp", adversarial=1e-3, perceptual=1e-2, texture=1e-2),
     steps=200_000,
     looks=20,

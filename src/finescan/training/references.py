@@ -39,6 +39,7 @@ KEPT_BYTES = 1 << 30  # features of references that are held while a frozen extr
 _FLOATS_PER_PIXEL = 128  # of a reference: 64 + 128 / 4 + 256 / 16, and 256 / 16 of its keys
 _EMBEDDED_AT_ONCE = 16
 _EXTRACTOR, _SELECTOR = "net.LTE.", "selector."
+_HEADS = tuple(f"net.MainNet.conv{k}{k}_head." for k in (1, 2, 3))
 
 
 class NumberedSampler:
@@ -165,12 +166,14 @@ class ReferenceJob(PictureTraining):
         return network
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Of the recipe; the texture extractor learns more slowly than the rest."""
-        weights = [(k, p) for k, p in network.named_parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [{"params": [p for k, p in weights if not k.startswith(_EXTRACTOR)]}]
-        extractor = [p for k, p in weights if k.startswith(_EXTRACTOR)]
-        if extractor:
-            groups.append({"params": extractor, "share": self.recipe.descent.extractor_share})
+        """Of the recipe; the texture extractor, and the layers that texture enters by, learn more slowly."""
+        descent = self.recipe.descent
+        parts = (1.0, descent.texture_share, descent.extractor_share)
+        weights: list[list[nn.Parameter]] = [[], [], []]
+        for name, weight in network.named_parameters():
+            if weight.requires_grad:
+                weights[2 if name.startswith(_EXTRACTOR) else int(name.startswith(_HEADS))].append(weight)
+        groups = [{"params": w, "share": share} for w, share in zip(weights, parts, strict=True) if w]
         return make_optimiser(groups, self.recipe)
 
     # ------------------------------------------------------------------ patches and their references

@@ -7,6 +7,7 @@
     │   ├── MissingPixelSize      3   no (or an absurd) pixel size; names the option to pass
     │   └── UnreadableFile        3   truncated, unknown or unsupported file
     ├── RegistrationRefused       4   the fine scan was not found, or not well enough
+    ├── MapRefused                4   the map is unlike what the model learned from
     ├── ModelError                3   a model file that is damaged or made for something else
     ├── OutputError               5   unwritable folder, full disk, folder of another run
     └── TrainingStopped           1   training could not go on (NaN); the last good model is kept
@@ -40,6 +41,12 @@ class UnreadableFile(InputError):
 
 class RegistrationRefused(FinescanError):
     """The fine scan was not found in the coarse map, or not well enough to learn from."""
+
+    exit_code = 4
+
+
+class MapRefused(FinescanError):
+    """The map is unlike what the model learned from, so its enhancement could not be trusted."""
 
     exit_code = 4
 

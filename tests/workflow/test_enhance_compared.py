@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from finescan import io, workflow
-from finescan.errors import InputError
+from finescan.errors import InputError, MapRefused
 from finescan.models import load_model
 from finescan.simulation import simulate
 from finescan.values import Image, look_of
@@ -62,7 +62,15 @@ def test_the_map_it_was_trained_on_is_like_the_training_area(model, scans, tmp_p
     assert not outcome.facts["likeness"]["forced"]
 
 
-def test_another_material_is_enhanced_all_the_same_and_said_to_be_another(model, tmp_path):
+def test_another_material_is_refused_before_anything_is_written(model, tmp_path):
+    path = written(simulate("lattice", size=160, ratio=4, fine=200, seed=1).lr, tmp_path / "lattice.tif")
+    with pytest.raises(MapRefused, match=r"lattice.tif: The map is unlike what the model learned from .*--force") as e:
+        enhanced(model, path, tmp_path)
+    assert "Nothing was written" in str(e.value) and e.value.exit_code == 4
+    assert [p.name for p in tmp_path.iterdir()] == ["lattice.tif"]
+
+
+def test_another_material_is_enhanced_by_force_and_said_to_be_another(model, tmp_path):
     path = written(simulate("lattice", size=160, ratio=4, fine=200, seed=1).lr, tmp_path / "lattice.tif")
     told = []
     outcome, image = enhanced(model, path, tmp_path, force=True, progress=lambda done, total, text: told.append(text))
@@ -81,9 +89,10 @@ def test_matching_brings_a_dull_map_back_to_what_the_model_knows(model, scans, r
     plain = enhanced(model, scans / "coarse.tif", tmp_path)[1].array().astype(float)
     dull = recorded.with_data((0.4 * recorded.array() + 20000).astype(np.float32))
     path = written(dull, tmp_path / "dull.tif")
-    outcome, _ = enhanced(model, path, tmp_path)
+    with pytest.raises(MapRefused, match="--match-intensities"):
+        enhanced(model, path, tmp_path)
+    outcome, _ = enhanced(model, path, tmp_path, force=True)
     assert outcome.facts["likeness"]["fixable"]
-    assert "--match-intensities" in outcome.text
     assert outcome.facts["flags"]["untrained"] == 1.0
     outcome, image = enhanced(model, path, tmp_path, match_intensities=True)
     matched = outcome.facts["matched_intensities"]
@@ -133,7 +142,7 @@ def test_where_an_integer_map_is_cut_off_stays_known(model, recorded, tmp_path):
     share = (bright == 65535).mean()
     assert 0.001 < share < 0.5
     path = written(recorded.with_data(bright), tmp_path / "bright.tif")
-    flags = [enhanced(model, path, tmp_path, match_intensities=m)[0].facts["flags"] for m in (False, True)]
+    flags = [enhanced(model, path, tmp_path, match_intensities=m, force=True)[0].facts["flags"] for m in (False, True)]
     assert flags[0]["saturated"] == flags[1]["saturated"] == pytest.approx(share)
 
 

@@ -32,6 +32,7 @@ from finescan.trust.evaluation import evaluate
 from finescan.trust.intensities import match_intensities
 from finescan.trust.likeness import Likeness, compare_looks, compare_with_card
 from finescan.trust.metrics import METRICS, Metric, essim, matched, ms_ssim, psnr, rmse, ssim
+from finescan.trust.part_likeness import PartLikeness, compare_parts
 from finescan.trust.report import Block, Gain, Score, TrustReport
 from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlation, shell_correlation, shell_spectrum
 from finescan.trust.seams import Seams, find_seams, seam_strength
@@ -81,6 +82,7 @@ __all__ = [
     "GreyDistance",
     "Likeness",
     "Metric",
+    "PartLikeness",
     "RingCurve",
     "Score",
     "Seams",
@@ -95,6 +97,7 @@ __all__ = [
     "calibrate",
     "calibrate_volume",
     "compare_looks",
+    "compare_parts",
     "compare_with_card",
     "consistency_bands",
     "consistency_map",

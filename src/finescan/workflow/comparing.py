@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from finescan.enhancement import Enhanced
 from finescan.enhancement.source import nearest, survey
-from finescan.errors import InputError, ModelError
+from finescan.errors import InputError, MapRefused, ModelError
 from finescan.patches import work_lr
-from finescan.trust import compare_with_card, match_intensities
+from finescan.trust import compare_parts, compare_with_card, match_intensities
 from finescan.trust.intensities import mapped, matching_sentences
 from finescan.trust.likeness import GREY, Likeness, unknown
+from finescan.trust.part_likeness import parts_sentence
 from finescan.values import Grid, Image, Look, ModelCard, look_of
 
 NATURAL = 1.0  # units of natural variation within which matching would only copy the accidents of the training area
@@ -32,6 +33,7 @@ class Compared:
     sentences : everything to tell.
     facts : the same for JSON.
     saturation : (low, high) where the matched map is cut off; None = as usual.
+    matched : likeness with matched grey levels; None = they were left.
     """
 
     lr: Image
@@ -39,6 +41,19 @@ class Compared:
     sentences: tuple[str, ...]
     facts: dict[str, Any] = field(default_factory=dict)
     saturation: tuple[float | None, float | None] | None = None
+    matched: Likeness | None = None
+
+    @property
+    def counted(self) -> Likeness:
+        """The likeness of what the model will read."""
+        return self.matched or self.likeness
+
+    def require_like(self, name: str) -> None:
+        """MapRefused for a map that is unlike the training area."""
+        if self.counted.verdict == "unlike":
+            raise MapRefused(
+                f"{name}: {' '.join(self.sentences)} Nothing was written. Pass --force to enhance it all the same."
+            )
 
     def recorded(self, enhanced: Enhanced) -> Enhanced:
         """The result with what was found and done, in its notes and in the facts that travel with the image."""
@@ -60,13 +75,26 @@ def compare_map(lr: Image, card: ModelCard) -> tuple[Likeness, Look | None]:
         return unknown(f"It cannot be said whether the map is like the training area. {e}"), look
 
 
+def compare_places(lr: Image, card: ModelCard) -> dict[str, Any] | None:
+    """Which parts of a map are unlike the training area; None where that cannot be said (an old card, a small map)."""
+    kept = card.training.get("look")
+    if kept is None:
+        return None
+    try:
+        return compare_parts(_as_read(lr, card), Look.from_dict(kept)).to_dict()
+    except (InputError, ModelError):
+        return None
+
+
 def typical(lr: Image, card: ModelCard) -> tuple[dict[str, Any], list[str]]:
     """Whether the area a model learned from is typical of the map it lies in: facts, and notes if it is not."""
     likeness, _ = compare_map(lr, card)
-    if likeness.verdict != "unlike":
-        return likeness.to_dict(), []
-    head = "The area under the fine scan is not typical of the map: the result is less certain where the map differs."
-    return likeness.to_dict(), [" ".join([head, *likeness.sentences[1:-1]])]
+    places = compare_places(lr, card)
+    facts, notes = {**likeness.to_dict(), "places": places}, []
+    if likeness.verdict == "unlike":
+        head = "The area under the fine scan is not typical of the map: the result is less certain where it differs."
+        notes = [" ".join([head, *likeness.sentences[1:-1]])]
+    return facts, [*notes, *filter(None, [parts_sentence(places)] if places else [])]
 
 
 def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = False) -> Compared:
@@ -87,7 +115,10 @@ def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = Fa
     likeness, look = compare_map(lr, card)
     facts: dict[str, Any] = {"likeness": {**likeness.to_dict(), "forced": force}}
     if not match:
-        return Compared(lr, likeness, likeness.sentences, facts)
+        places = compare_places(lr, card)
+        facts["likeness"]["places"] = places
+        told = parts_sentence(places) if places and likeness.verdict == "like" else ""
+        return Compared(lr, likeness, (*likeness.sentences, *([told] if told else [])), facts)
     if likeness.distances and max(abs(likeness.distances[n]) for n in GREY) <= NATURAL:
         facts["matched_intensities"] = {"gain": 1.0, "offset": 0.0}
         return Compared(lr, likeness, (*likeness.sentences, LEFT), facts)
@@ -99,7 +130,7 @@ def prepare(lr: Image, card: ModelCard, *, match: bool = False, force: bool = Fa
     said = [*before, *matching_sentences(look, card, gain, offset)]
     if after.verdict != "unknown":
         said += [f"With matched grey levels: {after.sentences[0]}", *after.sentences[1:]]
-    return Compared(result, likeness, tuple(said), facts, _cut_off(lr, gain, offset))
+    return Compared(result, likeness, tuple(said), facts, _cut_off(lr, gain, offset), after)
 
 
 def _cut_off(lr: Image, gain: float, offset: float) -> tuple[float | None, float | None]:

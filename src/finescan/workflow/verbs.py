@@ -134,8 +134,8 @@ def enhance_file(
 ) -> Outcome:
     """Enhance a coarse map or volume with a model folder.
 
-    A map is first compared with what the model learned from; the outcome says whether it is like it. Work in progress
-    is kept in ``<output>.work`` and continued by the next call.
+    A map is first compared with what the model learned from, and refused if it is unlike it. Work in progress is
+    kept in ``<output>.work`` and continued by the next call.
 
     Parameters
     ----------
@@ -146,8 +146,11 @@ def enhance_file(
     region : volumes: (start, stop) of a box of the result, voxels; only that is enhanced.
     blending : pictures: row of :data:`finescan.enhancement.config.BLENDINGS`.
     match_intensities : pictures: map the grey levels linearly to those of the training area first.
-    force : go on although the map is unlike the training area. A map is not refused today, only told about; the
-        outcome keeps that it was forced.
+    force : go on although the map is unlike the training area; the outcome keeps that it was forced.
+
+    Raises
+    ------
+    MapRefused : the map is unlike the training area, and there was no ``force``.
     """
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
@@ -177,6 +180,8 @@ def enhance_file(
     from finescan.workflow.comparing import prepare
 
     compared = prepare(lr, loaded[0].card, match=match_intensities, force=force)
+    if not force:
+        compared.require_like(lr.name)
     if progress is not None and compared.likeness.verdict == "unlike":
         progress(1, 1, "comparing: the map is unlike what the model learned from")
     work = output.with_name(output.name + ".work")

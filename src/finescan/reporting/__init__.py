@@ -27,6 +27,10 @@ reference=False)``; ``pore_chapter(volumes, title=…, sentence="", caption="", 
 ``quantification.compare``; ``tile_chapter(scores, candidate=…, words=(), name="tiles")`` from ``trust.tile_scores``.
 Chapters about scores go into ``Report.distributions``.
 
+**Trust** (``Report.trust``, a tuple of chapters): ``Places(title, columns, rows, caption="", window=None)`` of
+``Place(cells, box, thumbnail)``: a table whose rows have a picture and a button that shows the place on the overview.
+``Scene.overlay``: a layer laid over all pictures in colours, with opacity and threshold.
+
 **Studies**:
 
 ``StudyReport(title, headline, sentence, chapters, verdict="equal", facts=(), notes=(), provenance={})``,
@@ -50,7 +54,7 @@ unit="grey level", labels=None, cell=190.0, max_px=400)``: also for maps ("civid
 """
 
 from finescan.reporting.bars import grouped_bars
-from finescan.reporting.chapter import Chapter, Figure, StudyReport, Table
+from finescan.reporting.chapter import Chapter, Figure, Place, Places, StudyReport, Table
 from finescan.reporting.chapters import markdown
 from finescan.reporting.charts import Sample, box_plots, curve_panels, histogram_panels
 from finescan.reporting.figures import checkerboard, colour_map, histogram_series, line_plot, residual_arrows
@@ -92,6 +96,8 @@ __all__ = [
     "Figure",
     "Layer",
     "MetricTable",
+    "Place",
+    "Places",
     "Plot",
     "PoreNumbers",
     "RegistrationPicture",

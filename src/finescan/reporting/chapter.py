@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+
 from finescan.errors import InputError
 from finescan.reporting.report import Column, Scene, Score
 from finescan.reporting.volume import VolumeScene
@@ -85,7 +87,49 @@ class Figure:
         object.__setattr__(self, "name", self.name or slug(self.title))
 
 
-Part = Figure | Table | Scene | VolumeScene | str
+@dataclass(frozen=True)
+class Place:
+    """A row of :class:`Places`.
+
+    Parameters
+    ----------
+    cells : one per column.
+    box : (y0, x0, y1, x1) in nm from the upper-left edge of the page's first scene; None = nowhere to go to.
+    thumbnail : small picture (h, w) of the place; None = none.
+    """
+
+    cells: tuple[Cell, ...]
+    box: tuple[float, float, float, float] | None = None
+    thumbnail: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """A list of places on the page's first scene: each row has a picture, and a button that shows it there.
+
+    Parameters
+    ----------
+    title, caption : above it.
+    columns : heads.
+    rows : in reading order.
+    window : grey levels that the pictures show black and white; None = each its own.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Place, ...]
+    caption: str = ""
+    window: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row.cells) != len(self.columns):
+                raise InputError(
+                    f"{row.cells[0]!r} has {len(row.cells)} cells for {len(self.columns)} columns of {self.title!r}."
+                )
+
+
+Part = Figure | Table | Places | Scene | VolumeScene | str
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 
-from finescan.reporting.chapter import Cell, Chapter, Figure, Part, Table
+from numpy.typing import NDArray
+
+from finescan.reporting.chapter import Cell, Chapter, Figure, Part, Places, Table
+from finescan.reporting.pictures import grey_window, png_data_uri
 from finescan.reporting.report import Column, Score
 from finescan.reporting.scenes import SceneWriter
 from finescan.reporting.volume import VolumeScene
@@ -43,6 +47,8 @@ def _part(part: Part, scenes: SceneWriter) -> str:
         return f'<p class="prose">{escape(part)}</p>'
     if isinstance(part, Table):
         return table_html(part)
+    if isinstance(part, Places):
+        return places_html(part)
     if isinstance(part, Figure):
         return f'<div class="plots wide">{figure_html(part)}</div>'
     return scenes.html(part)
@@ -65,6 +71,43 @@ def table_html(table: Table) -> str:
         f'<p class="muted">★ best{f" per {escape(table.best_within)}" if table.best_within else ""}.</p>'
         if starred
         else ""
+    )
+
+
+def places_html(places: Places) -> str:
+    """Title and rows, each with its picture and a button that the page's script brings to life."""
+    heads = "".join(f'<th scope="col">{escape(_with_unit(c))}</th>' for c in places.columns)
+    rows = "".join(
+        f"<tr><td>{_thumbnail(row.thumbnail, places)}</td>"
+        + "".join(_cell(v, False, k, isinstance(v, int)) for k, v in enumerate(row.cells))
+        + f"<td>{_go_to(row.box, str(row.cells[0]))}</td></tr>"
+        for row in places.rows
+    )
+    caption = f"<caption>{escape(places.caption)}</caption>" if places.caption else ""
+    return (
+        f'<h3>{escape(places.title)}</h3><div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{escape(places.title)}"><table class="places">{caption}<thead><tr><td></td>{heads}<td></td></tr>'
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _with_unit(column: Column) -> str:
+    return f"{column.name} ({column.unit})" if column.unit else column.name
+
+
+def _thumbnail(picture: NDArray[Any] | None, places: Places) -> str:
+    if picture is None:
+        return ""
+    uri = png_data_uri(picture, places.window or grey_window([picture]))
+    return f'<img class="thumbnail" alt="" src="{uri}">'
+
+
+def _go_to(box: tuple[float, float, float, float] | None, name: str) -> str:
+    if box is None:
+        return ""
+    where = " ".join(f"{v:.6g}" for v in box)
+    return (
+        f'<button type="button" class="goto" hidden data-box="{where}" aria-label="Show {escape(name)}">Go to</button>'
     )
 
 

@@ -82,6 +82,8 @@ class Scene:
     mode : "swipe" (a curtain between two layers) or "side" (all layers beside each other) when the page opens.
     lossless : PNG; False allows JPEG, only meant for overviews.
     flag_shares : share (0 to 1) per flag to state when ``flags`` is a reduced map; None = those of ``flags``.
+    overlay : a map in colours that can be laid over all pictures, with opacity and a threshold below which nothing is
+        shown; its name says what it is, in which unit. None = none.
     """
 
     title: str
@@ -94,6 +96,7 @@ class Scene:
     mode: str = "side"
     lossless: bool = True
     flag_shares: Mapping[str, float] | None = None
+    overlay: Layer | None = None
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -240,6 +243,8 @@ class Report:
     provenance : plain nested values: versions, files, hashes, seeds, date.
     measurements : chapters about what was measured (pores); no section when there are none.
     distributions : chapters about how scores are distributed, below the tables of scores.
+    trust : chapters about how far the result can be trusted and where to scan again; no section when there are none.
+        Their places lie on the overview.
     """
 
     title: str
@@ -254,3 +259,4 @@ class Report:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     measurements: tuple[Chapter, ...] = ()
     distributions: tuple[Chapter, ...] = ()
+    trust: tuple[Chapter, ...] = ()

@@ -34,9 +34,8 @@ class SceneWriter:
             {"name": name, "bit": bit, "colour": FLAG_STYLES[name][0], "hatch": FLAG_STYLES[name][1]}
             for name, (bit, _) in FLAGS.items()
         ]
-        colours = (
-            {"colours": {"cividis": cividis_table(), "cividis_r": cividis_table()[::-1]}} if self.has_volumes else {}
-        )
+        wanted = self.has_volumes or any(s.get("overlay") for s in self._scenes)
+        colours = {"colours": {"cividis": cividis_table(), "cividis_r": cividis_table()[::-1]}} if wanted else {}
         return {"flags": flags, "scenes": self._scenes, **colours}
 
     @property
@@ -60,6 +59,7 @@ class SceneWriter:
         pictures = [_encode(layer, common, scene) for layer in scene.layers]
         shown = None if scene.flags is None else _inside(scene.flags, scene)
         flags = None if shown is None else _flags(shown)
+        overlay = None if scene.overlay is None else _overlay(scene.overlay, scene)
         self._scenes.append(
             {
                 "title": scene.title,
@@ -68,6 +68,7 @@ class SceneWriter:
                 "mode": scene.mode,
                 "layers": [facts for facts, _ in pictures],
                 "flags": None if flags is None else flags[0],
+                "overlay": None if overlay is None else overlay[0],
                 "boxes": [dict(vars(b)) for b in scene.boxes],
             }
         )
@@ -78,6 +79,7 @@ class SceneWriter:
         )
         flag_words = "" if shown is None else legend(_shares(shown[0], scene.flag_shares))
         hidden = "" if flags is None else f'<img class="flags" alt="" hidden src="{flags[1]}">'
+        hidden += "" if overlay is None else f'<img class="overlay" alt="" hidden src="{overlay[1]}">'
         return (
             f'<figure class="scene" id="scene-{k}"><figcaption><h3>{escape(scene.title)}</h3>'
             f'<p class="prose">{escape(scene.caption)}</p></figcaption>'
@@ -103,6 +105,13 @@ def _encode(layer: Layer, common: tuple[float, float], scene: Scene) -> tuple[di
         "exact": bool(exact and scene.lossless),
     }
     return facts, uri
+
+
+def _overlay(layer: Layer, scene: Scene) -> tuple[dict[str, Any], str]:
+    """Facts and picture of a map laid over the others."""
+    window = layer.window or grey_window([layer.data])
+    facts, uri = _encode(replace(layer, window=window), window, replace(scene, lossless=True))
+    return {**facts, "colours": "cividis"}, uri
 
 
 def _offset(trust: TrustMap, scene: Scene) -> NDArray[np.float64]:

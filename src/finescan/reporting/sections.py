@@ -57,6 +57,7 @@ def all_sections(report: Report, scenes: SceneWriter) -> list[Section]:
     return [
         _answer(report),
         section("overview", _whole(report), _overview(report, scenes)),
+        *_trust(report, scenes),
         section("crops", "Close-ups", _crops(report, scenes)),
         section("metrics", "Scores", _scores(report, scenes)),
         *_measurements(report, scenes),
@@ -108,6 +109,12 @@ def _measurements(report: Report, scenes: SceneWriter) -> list[Section]:
     if not report.measurements:
         return []
     return [section("measurements", "Measured", _chapters(report.measurements, scenes))]
+
+
+def _trust(report: Report, scenes: SceneWriter) -> list[Section]:
+    if not report.trust:
+        return []
+    return [section("trust", "Trust", _chapters(report.trust, scenes))]
 
 
 def _chapters(chapters: Iterable[Chapter], scenes: SceneWriter) -> str:

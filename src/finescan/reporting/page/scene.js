@@ -1,3 +1,24 @@
+// ---------------------------------------------------------------- a map in colours over the pictures of a scene
+class Overlay extends Layer { // shows what is at least its threshold
+  contrast() {
+    this.opacity ??= 0.6;
+    this.from ??= 0;
+    const colour = page.colours[this.colours], table = new Uint32Array(Uint8Array.from({ length: 1024 }, (_, k) => (k % 4 === 3 ? 255 : colour[k >> 2][k % 4])).buffer);
+    const g = this.picture.getContext("2d"), out = g.createImageData(this.w, this.h), pixels = new Uint32Array(out.data.buffer);
+    for (let i = 0; i < pixels.length; i++) pixels[i] = this.missing[i] || this.levels[i] < this.from ? 0 : table[this.levels[i]];
+    g.putImageData(out, 0, 0);
+  }
+  showFrom(share) {
+    this.from = 255 * share;
+    this.contrast();
+  }
+  least() { return this.coding[0] + this.coding[1] * this.from; }
+  draw(view) {
+    view.g.globalAlpha = this.opacity;
+    drawLayer(view, this, 0, view.w);
+    view.g.globalAlpha = 1;
+  }
+}
 // ---------------------------------------------------------------- one scene: several panes, one view
 class Scene {
   constructor(figure, facts) {
@@ -21,6 +42,8 @@ class Scene {
       this.flags = new FlagPlane(this.facts.flags, await pixelsOf(image));
       showLegend(this.figure);
     }
+    const over = this.figure.querySelector("img.overlay");
+    if (over) this.overlay = new Overlay(this.facts.overlay, await pixelsOf(over));
     this.build();
   }
 
@@ -62,12 +85,22 @@ class Scene {
       bar.append(el("label", {}, this.flagBox, "flags"), el("label", {}, "opacity", el("input", { type: "range", min: 0, max: 100, value: 80,
         "aria-label": "Opacity of the flags", oninput: (e) => { this.flagOpacity = e.target.value / 100; this.draw(); } })));
     }
+    if (this.overlay) bar.append(this.overlayTools());
     if (this.facts.boxes.length) bar.append(el("label", {}, el("input", { type: "checkbox", checked: true, onchange: (e) => { this.boxesOn = e.target.checked; this.draw(); } }), "boxes"));
     const range = (label, value) => el("input", { type: "range", min: 0, max: 100, value, "aria-label": label, oninput: () => this.contrast() });
     this.black = range("Grey level shown black", 0);
     this.white = range("Grey level shown white", 100);
     bar.append(el("label", {}, "black", this.black), el("label", {}, "white", this.white));
     return bar;
+  }
+  overlayTools() {
+    const o = this.overlay, least = el("output", {}), tell = () => { least.textContent = `from ${greyText(o.least(), o.coding[1])}`; };
+    const range = (label, value, act) => el("input", { type: "range", min: 0, max: 100, value, "aria-label": label, oninput: (e) => { act(e.target.value / 100); tell(); this.draw(); } });
+    this.overlayBox = el("input", { type: "checkbox", onchange: (e) => { o.shown = e.target.checked; this.draw(); } });
+    this.overlayLeast = range(`Least ${o.name} shown`, 0, (v) => o.showFrom(v));
+    this.overlayOpacity = range(`Opacity of ${o.name}`, 100 * o.opacity, (v) => { o.opacity = v; });
+    tell();
+    return el("fieldset", { "aria-label": o.name }, el("label", {}, this.overlayBox, o.name), el("label", {}, "opacity", this.overlayOpacity), el("label", {}, this.overlayLeast, least));
   }
   contrast() {
     const a = this.black.value / 100, b = Math.max(this.white.value / 100, a + 0.02);
@@ -162,6 +195,13 @@ class Scene {
   fit() { this.zoom = 1; this.cy = this.height / 2; this.cx = this.width / 2; this.draw(); }
   nativeZoom() { return this.zoom / (this.scale(this.panes[0]) * this.finest.pixel[1] * (window.devicePixelRatio || 1)); }
   native() { this.zoomBy(this.nativeZoom() / this.zoom); }
+  goTo([y0, x0, y1, x1], label) { // a place, with as much again around it
+    this.zoom = 1;
+    [this.cy, this.cx, this.gone] = [(y0 + y1) / 2, (x0 + x1) / 2, { label, kind: "crop", y0, x0, y1, x1 }];
+    this.zoomBy(Math.max(1, Math.min(this.height / (2.5 * (y1 - y0)), this.width / (2.5 * (x1 - x0)))));
+    this.figure.scrollIntoView({ block: "start" });
+    this.panes[0].canvas.focus({ preventScroll: true });
+  }
   setCurtain(v) { this.curtain = clamp(v, 0, 1); this.slider.value = Math.round(1000 * this.curtain); this.draw(); }
   blink(on) { if (this.blinking !== on) { this.blinking = on; this.draw(); } }
   read(point) {
@@ -170,6 +210,7 @@ class Scene {
     const place = at ? `pixel y ${at[0]}, x ${at[1]}` : "outside";
     let text = `${this.layers.map((l) => l.text(y, x)).join("  ")}  |  ${place}  |  y ${lengthText(y + o[0])}, x ${lengthText(x + o[1])}`;
     const names = this.flags ? this.flags.names(y, x) : [];
+    if (this.overlay) text += `  |  ${this.overlay.text(y, x)}`;
     if (names.length) text += `  |  ${names.join(", ")}`;
     this.output.textContent = text;
     this.draw();
@@ -199,8 +240,10 @@ class Scene {
       drawLayer(view, this.layers[left], 0, x);
       drawLayer(view, this.layers[right], x, view.w);
     } else drawLayer(view, this.layers[left], 0, view.w);
+    if (this.overlay && this.overlay.shown) this.overlay.draw(view);
     if (this.flags && this.flagsOn) this.drawFlags(view, pane);
     if (this.boxesOn) for (const b of this.facts.boxes) drawBox(view, b);
+    if (this.gone) drawBox(view, this.gone);
     if (pane.shown.length > 1) drawCurtain(view, this.curtain);
     if (this.point) drawPoint(view, this.point);
     drawScaleBar(view);

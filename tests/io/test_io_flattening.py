@@ -24,7 +24,7 @@ def test_offsets_and_slopes_go_and_the_waves_and_the_mean_stay() -> None:
     rng = np.random.default_rng(0)
     wrong = waves() + rng.normal(0, 50, (64, 1)) + rng.normal(0, 9, (64, 1)) * np.linspace(-1, 1, 200)
     flat = flatten_lines(image(wrong))
-    assert flat.dtype == np.float32 and flat.data.mean() == pytest.approx(wrong.mean(), rel=1e-5)
+    assert flat.dtype == np.float64 and flat.data.mean() == pytest.approx(wrong.mean(), rel=1e-5)
     np.testing.assert_allclose(flat.data - flat.data.mean(), waves() - waves().mean(), atol=0.05)
 
 
@@ -71,7 +71,21 @@ def test_white_offsets_are_measured() -> None:
 def test_what_has_no_lines_is_refused() -> None:
     with pytest.raises(InputError, match="at least 8 columns can be flattened, but YX 20 x 5 px"):
         flatten_lines(image(np.zeros((20, 5))))
-    with pytest.raises(InputError, match="pixels without a number"):
+    with pytest.raises(InputError, match="pixels without a number only"):
         flatten_lines(image(np.full((20, 20), np.nan)))
     with pytest.raises(InputError, match="ZYX"):
         flatten_lines(image(np.zeros((4, 20, 20))))
+
+
+def test_missing_pixels_stay_missing_and_the_rules_differ_where_a_spike_is() -> None:
+    spiked = waves().astype(np.float32)
+    spiked[10, 50:54] += 1000
+    spiked[20, :30] = np.nan
+    robust, published = (flatten_lines(image(spiked), rule).data for rule in ("robust", "published"))
+    assert robust.dtype == np.float32
+    for flat in (robust, published):
+        np.testing.assert_array_equal(np.isnan(flat), np.isnan(spiked))
+    assert abs(np.nanmean(published)) < 1e-3 and np.nanmean(robust) == pytest.approx(np.nanmean(spiked), rel=1e-5)
+    assert np.ptp(published[10, :40] - published[11, :40]) > 5 > np.ptp(robust[10, :40] - robust[11, :40])
+    with pytest.raises(InputError, match="by the rule robust or published, but 'plane' came"):
+        flatten_lines(image(spiked), "plane")

@@ -1,4 +1,4 @@
-"""Levelled lines and eight bits, against NumPy's polynomial fit and the published rule."""
+"""Lines levelled by the published rule and eight bits, against NumPy's polynomial fit and the published rule."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from finescan.errors import InputError
-from finescan.patches import flatten_lines, to_eight_bit
-from finescan.patches.flat import require_flat, unevenness
+from finescan.io import flatten_lines, require_level, unevenness
+from finescan.patches import to_eight_bit
 from finescan.values import Acquisition, Grid, Image
 
 RNG = np.random.default_rng(5)
@@ -26,7 +26,7 @@ def test_every_row_loses_its_least_squares_line():
     image = scan(dtype=np.float64)
     columns = np.arange(64)
     lines = np.stack([np.polyval(np.polyfit(columns, row, 1), columns) for row in image.data])
-    flat = flatten_lines(image)
+    flat = flatten_lines(image, "published")
     np.testing.assert_allclose(flat.data, image.data - lines, atol=1e-9)
     assert flat.data.dtype == np.float64 and flat.grid == image.grid
     assert flat.acquisition.extra["flattened"] and "value_offset" not in flat.acquisition.extra
@@ -38,7 +38,7 @@ def test_missing_pixels_are_left_out_of_the_fit_and_stay_missing():
     data = image.data.copy()
     data[3, 10:20] = np.nan
     data[5] = np.nan
-    flat = flatten_lines(image.with_data(data)).data
+    flat = flatten_lines(image.with_data(data), "published").data
     known = np.r_[0:10, 20:64]
     line = np.polyval(np.polyfit(known, data[3, known].astype(float), 1), known)
     np.testing.assert_allclose(flat[3, known], data[3, known] - line, atol=1e-3)
@@ -46,7 +46,7 @@ def test_missing_pixels_are_left_out_of_the_fit_and_stay_missing():
 
 
 def test_whole_numbers_become_floats_and_not_rounded_ones():
-    flat = flatten_lines(scan(dtype=np.int16)).data
+    flat = flatten_lines(scan(dtype=np.int16), "published").data
     assert flat.dtype == np.float32 and np.abs(flat - np.rint(flat)).max() > 0.3
 
 
@@ -56,17 +56,18 @@ def test_only_scanning_probe_pictures_must_be_flat():
     with pytest.raises(
         InputError, match=r"stm.nid is not flattened: 9\d % .* scan lines. Level the lines with flatten"
     ):
-        require_flat(uneven)
-    require_flat(flatten_lines(uneven))
-    require_flat(scan(vendor="JEOL"))  # whatever it shows, its lines are not the microscope's fault
+        require_level(uneven)
+    for rule in ("robust", "published"):
+        require_level(flatten_lines(uneven, rule))
+    require_level(scan(vendor="JEOL"))  # whatever it shows, its lines are not the microscope's fault
     with pytest.raises(InputError, match="not flattened"):
-        require_flat(scan(vendor="JEOL"), probe=True)
+        require_level(scan(vendor="JEOL"), probe=True)
     assert unevenness(RNG.normal(0, 1, (200, 200))) < 0.03
     assert unevenness(np.ones((4, 4))) == 0.0
 
 
 def test_eight_bits_as_published():
-    flat = flatten_lines(scan())
+    flat = flatten_lines(scan(), "published")
     values = flat.data.astype(np.float64)
     low, high = (np.percentile(values, p) for p in (2, 98))
     expected = ((np.clip(values, low, high) - low) / (high - low) * 255).astype(np.uint8)

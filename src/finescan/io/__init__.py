@@ -1,7 +1,15 @@
 """Files to images and images to files. Nothing heavy is loaded until a file is opened."""
 
 from finescan.io.fingerprint import fingerprint
-from finescan.io.flattening import flatten_lines, line_unrest, require_flat
+from finescan.io.flattening import (
+    flatten_lines,
+    is_flattened,
+    is_probe,
+    line_unrest,
+    require_flat,
+    require_level,
+    unevenness,
+)
 from finescan.io.inspection import describe, problems, require_pair
 from finescan.io.reading import READERS, read
 from finescan.io.volumes.raw import RawLayout
@@ -26,6 +34,8 @@ __all__ = [
     "fingerprint",
     "finish_ome_zarr",
     "flatten_lines",
+    "is_flattened",
+    "is_probe",
     "line_unrest",
     "looks_like_volume",
     "open_ome_zarr",
@@ -33,6 +43,8 @@ __all__ = [
     "read",
     "read_volume",
     "require_flat",
+    "require_level",
     "require_pair",
+    "unevenness",
     "write",
 ]

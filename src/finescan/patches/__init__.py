@@ -5,7 +5,7 @@ The doors are :func:`make_patches` for pictures, :func:`recorded_patches` for pi
 """
 
 from finescan.patches.bank import ReferenceBank, bank_from_images, cut_references
-from finescan.patches.flat import flatten_lines, to_eight_bit
+from finescan.patches.flat import to_eight_bit
 from finescan.patches.grey import AVERAGE_PX, local_average, saturation_levels
 from finescan.patches.making import make_patches, work_lr
 from finescan.patches.multiscale import multiscale_patches
@@ -51,7 +51,6 @@ __all__ = [
     "choose_factor",
     "choose_references",
     "cut_references",
-    "flatten_lines",
     "local_average",
     "make_patches",
     "make_volume_patches",

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.errors import InputError
+from finescan.io.flattening import require_level
 from finescan.patches import grey
-from finescan.patches.flat import require_flat
 from finescan.patches.multiscale_config import ON_THE_FLY_CROP, Level, MultiscaleConfig
 from finescan.patches.multiscale_roles import Held, held_places, roles_at
 from finescan.patches.pieces import PatchSet, Piece
@@ -142,7 +142,7 @@ def require_pictures(images: Sequence[Image], config: MultiscaleConfig, *, squar
                 f"Zoom levels need square pixels, but those of {image.name} are {y:.6g} x {x:.6g} nm. Resample it to "
                 "equal sizes first, or pass the right pixel size."
             )
-        require_flat(image, probe=True if UNITS[config.scale.unit] < 0 else None)
+        require_level(image, probe=True if UNITS[config.scale.unit] < 0 else None)
     sizes = [image.grid.pixel_size_nm[0] for image in images]
     odd = next((k for k, s in enumerate(sizes) if abs(s / sizes[0] - 1) > SAME_SIZE), None)
     if square and odd is not None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from finescan import io
 from finescan.errors import InputError
 from finescan.patches import (
     PRESETS,
     MultiscaleConfig,
     WriteConfig,
     ZoomScale,
-    flatten_lines,
     multiscale_patches,
     to_eight_bit,
     write_multiscale,
@@ -46,7 +46,7 @@ class Preparation:
 
     def __call__(self, image: Image) -> Image:
         """The prepared picture."""
-        image = flatten_lines(image) if self.flatten else image
+        image = io.flatten_lines(image, "published") if self.flatten else image
         return to_eight_bit(image, self.percentiles) if self.eight_bit else image
 
 

@@ -13,7 +13,7 @@ from finescan.errors import InputError
 from finescan.patches import grey
 from finescan.patches.learned import contrast_notes, learned_range, saturation_notes, smooth, training_grey
 from finescan.patches.pieces import PatchSet, Piece, choose_factor
-from finescan.patches.split import STOP, TEST, TRAIN, Split, SplitConfig, assign_roles
+from finescan.patches.split import STOP, TEST, TRAIN, Split, SplitConfig, assign_roles, painted
 from finescan.resampling import resample, sample, smoothed, spline_coefficients
 from finescan.values import Grid, Image, Pair, Region
 
@@ -206,6 +206,8 @@ def _split(raws: Sequence[_Raw], config: SplitConfig) -> tuple[Split, Corner]:
     """Roles on the smallest canvas that holds all pieces, and its corner on the working grid."""
     corner = (min(r.start[0] for r in raws), min(r.start[1] for r in raws))
     far = [max(r.start[k] + r.lr.shape[k] for r in raws) - corner[k] for k in range(2)]
+    if config.boxes is not None:
+        return _kept(raws, config, corner, far), corner
     lr, unlike = np.zeros(far, np.float32), np.zeros(far, np.float32)
     usable = [np.zeros(far, bool) for _ in raws]
     for raw, mask in zip(raws, usable, strict=True):
@@ -214,6 +216,18 @@ def _split(raws: Sequence[_Raw], config: SplitConfig) -> tuple[Split, Corner]:
         mask[where] = raw.usable
         unlike[where] = _unlike(raw)
     return assign_roles(usable, [r.name for r in raws], lr, config, unlike), corner
+
+
+def _kept(raws: Sequence[_Raw], config: SplitConfig, corner: Corner, shape: Sequence[int]) -> Split:
+    """Roles by rectangles that were held out before, whatever scans have come since."""
+    usable = np.zeros(tuple(shape), bool)
+    for raw in raws:
+        usable[_place(raw, corner)] |= raw.usable
+    back = (-corner[0], -corner[1])
+    moved = {role: [_moved(b, back) for b in boxes] for role, boxes in (config.boxes or {}).items()}
+    test, stop = ([b for b in moved.get(role, ()) if b[2] > 0 and b[3] > 0] for role in ("test", "stop"))
+    note = "The areas that an earlier run held out stay held out; all other fine scan trains."
+    return Split(painted(usable, test, stop, config.guard_lr_px), {"test": test, "stop": stop}, (note,))
 
 
 def _unlike(raw: _Raw) -> NDArray[np.float32]:

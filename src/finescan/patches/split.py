@@ -7,7 +7,7 @@ pixels, at least the reach of the network, belongs to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +40,8 @@ class SplitConfig:
     seed : of the random search for a good layout.
     stop_share, test_share : wanted shares of the area.
     left_out : name of the scan that tests in leave-one-out; None = the one whose grey levels resemble the rest most.
+    boxes : rectangles on the working grid of the whole map that were held out before, per role ("test", "stop"): they
+        stay held out, all other area trains, and nothing is searched. None = chosen by ``kind``.
     """
 
     kind: str = "auto"
@@ -48,6 +50,7 @@ class SplitConfig:
     stop_share: float = 0.12
     test_share: float = 0.18
     left_out: str | None = None
+    boxes: Mapping[str, Sequence[Box]] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -75,6 +75,10 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     "register.objective": _one_of(list(OBJECTIVES)),
     "target.pixel_size_nm": (_per_axis(_NM), "a length in nm per axis: [y, x] or [z, y, x]"),
     "split.kind": _one_of(KINDS),
+    "split.boxes": (
+        _or_none(lambda v: isinstance(v, Mapping) and all(_is_list(b) for b in v.values())),
+        "rectangles of coarse pixels per role, or null",
+    ),
     "split.guard_lr_px": (_count(0), "a whole number, at least 0"),
     "train.architecture": _one_of(_TRAINABLE),
     "train.minutes": (_number(1e-6, 1e5), "a number above 0"),
@@ -89,6 +93,11 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
         "two corners in voxels of the result: [[z, y, x], [z, y, x]], or null",
     ),
     "result.blending": _one_of([*BLENDINGS, "published"]),
+    "merge.pasted": (_or_none(_each(_count(1))), "numbers of fine scans from 1, or null"),
+    "merge.grey": (
+        _or_none(_each(_or_none(lambda v: _is_list(v) and len(v) == 2))),
+        "[gain, offset] per scan, or null",
+    ),
     "measure.objects": _one_of(["auto", "dark", "bright", "none"]),
     "result.method": _one_of(["auto", *MODELS]),
     "result.dtype": (_is_format, "a number format such as uint8, uint16 or float32"),

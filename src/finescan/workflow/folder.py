@@ -54,12 +54,13 @@ class RunFolder:
                 f"{self.path} holds a run of other files ({_names(state.get('inputs'))}; these are {_names(inputs)}). "
                 "Choose another folder, or pass --overwrite to replace it."
             )
-        for name in ("pair", "model", "enhanced.ome.zarr"):
+        for name in ("pair", "model", "enhanced.ome.zarr", "computed"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in (
             "plan.yaml",
             "enhanced.tif",
             "flags.tif",
+            "measured.tif",
             "pores.csv",
             "pore_sizes.csv",
             "trust.json",

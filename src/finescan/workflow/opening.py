@@ -52,15 +52,16 @@ def open_job(
     choices: Mapping[str, Any],
     overwrite: bool,
     progress: Progress | None,
+    plan: Plan | None = None,
 ) -> Job:
-    """Open or continue the run in ``out``; what was asked for replaces what its plan says."""
+    """Open or continue the run in ``out``; what was asked for replaces what its plan (or else ``plan``) says."""
     inputs: dict[str, Any] = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
     inputs["reading"] = reading.to_dict()
     require_known(choices)
     require_sensible(choices)
     folder = RunFolder(out, inputs, overwrite=overwrite)
     written = out / "plan.yaml"
-    plan = Plan.load(written) if written.exists() else Plan()
+    plan = Plan.load(written) if written.exists() else plan or Plan()
     plan.inputs = {"coarse": {**inputs["coarse"], "path": str(coarse)}, "fine": []}
     plan.inputs["fine"] = [{**f, "path": str(p)} for f, p in zip(inputs["fine"], fines, strict=True)]
     for name, value in choices.items():

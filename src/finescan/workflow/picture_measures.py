@@ -68,6 +68,7 @@ def measure(
     patches: PatchSet,
     contestants: Mapping[str, Model],
     enhanced: Image,
+    written: Image | None = None,
 ) -> PictureMeasures:
     """Everything that is measured besides the verdict; tables go into the run folder.
 
@@ -76,6 +77,8 @@ def measure(
     hrs : all fine scans that were recorded: they cost time, whether they could be used or not.
     pairs, patches : those that were used.
     contestants : with "bicubic" and "nearest".
+    enhanced : as computed.
+    written : with recorded pixels pasted in: what is measured on the whole map; None = the same.
     """
     for name in (PORES_FILE, SIZES_FILE):  # of an earlier call: never beside a map they do not belong to
         (job.folder.path / name).unlink(missing_ok=True)
@@ -92,7 +95,7 @@ def measure(
     if objects.kind != "none":
         sizes = _under_the_fine_scans(lr, patches, areas, objects)
         if enhanced.grid.size <= LARGEST_COUNTED_PX:
-            sizes.append(_whole_map(job, lr, patches, contestants["bicubic"], enhanced, objects))
+            sizes.append(_whole_map(job, lr, patches, contestants["bicubic"], written or enhanced, objects))
             files = (PORES_FILE, SIZES_FILE)
         else:
             job.notes.append(_too_large(objects))

@@ -28,6 +28,7 @@ CHOICES: dict[str, str] = {
     "target.pixel_size_nm": "pixel size of the enhanced map, nm per axis (y, x or z, y, x)",
     "target.factor": "whole number of output pixels per pixel that the network reads",
     "split.kind": "how held-out data are chosen: blocks, leave-one-out or halves",
+    "split.boxes": "areas that an earlier run held out: {test: [[top, left, bottom, right], …], stop: …}, or null",
     "split.guard_lr_px": "gap between training and held-out data, coarse pixels",
     "train.architecture": "network, a name from `finescan models`",
     "train.minutes": "time budget for training, minutes",
@@ -43,6 +44,8 @@ CHOICES: dict[str, str] = {
     "result.blending": "how tiles are put together: exact; pictures also smooth or centre; volumes also published",
     "result.tiff": "write enhanced.tif",
     "result.zarr": "keep enhanced.ome.zarr",
+    "merge.pasted": "numbers (from 1) of the fine scans whose recorded pixels are pasted into the result, or null",
+    "merge.grey": "[gain, offset] per fine scan that its grey levels are divided by and lowered by first, or null",
     "measure.objects": "which objects are measured: dark, bright, none, or auto",
 }
 

@@ -16,8 +16,15 @@ CHOICES_READ = ("register.ratio_error", "register.rotation_deg", "register.objec
 RATIO_ERROR = {2: 0.15, 3: 0.03}  # by the number of axes
 
 
-def register_scans(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> list[Pair]:
-    """Register every fine scan, or load what was registered before; the pairs to go on with."""
+def register_scans(
+    job: Job, lr: Image, hrs: Sequence[Image], force: bool, registered: Sequence[Pair] | None = None
+) -> list[Pair]:
+    """Register every fine scan, or take what was registered before; the pairs to go on with.
+
+    Parameters
+    ----------
+    registered : one pair per fine scan, where they are known already.
+    """
     plan, folder = job.plan, job.folder.path / "pair"
     error = RATIO_ERROR[lr.grid.ndim]
     why = "Stage tilt foreshortens one axis by up to this." if lr.grid.ndim == 2 else "Voxel sizes are that well known."
@@ -34,7 +41,9 @@ def register_scans(job: Job, lr: Image, hrs: Sequence[Image], force: bool) -> li
         priors = [replace(prior_from_headers(lr, hr), ratio_error=ratio_error, rotation_deg=turn) for hr in hrs]
         marks = plan.values["register.landmarks"]
         objective = str(plan.values["register.objective"])
-        pairs = register_all(lr, hrs, prior=priors, landmarks=marks, progress=job.progress, objective=objective)
+        pairs = list(registered or ()) or register_all(
+            lr, hrs, prior=priors, landmarks=marks, progress=job.progress, objective=objective
+        )
         for k, pair in enumerate(pairs):
             save_pair(pair, folder / pair_name(k, pair.hr))
         job.folder.finish("register", key, pairs=[pair_facts(p)["verdict"] for p in pairs])

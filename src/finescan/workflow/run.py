@@ -18,7 +18,7 @@ from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
-from finescan.workflow import judging, page, picture_measures
+from finescan.workflow import judging, page, pasting, picture_measures
 from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
@@ -99,16 +99,26 @@ def complete(
     force: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    *,
+    plan: Plan | None = None,
+    registered: Sequence[Pair] | None = None,
 ) -> page.Finished:
-    """As :func:`run`, for pictures; returns everything that was made, for those who go on with it."""
+    """As :func:`run`, for pictures; returns everything that was made, for those who go on with it.
+
+    Parameters
+    ----------
+    plan : choices of a folder that holds no plan yet.
+    registered : one pair per fine scan, where they are known already.
+    """
     began = time.perf_counter()
-    job = open_job(Path(out), Path(coarse), as_paths(fine), reading or Reading(), choices or {}, overwrite, progress)
+    files = Path(coarse), as_paths(fine)
+    job = open_job(Path(out), *files, reading or Reading(), choices or {}, overwrite, progress, plan)
     try:
         lr, hrs = read_scans(job, Path(coarse), as_paths(fine))
     except FinescanError:
         job.folder.abandon()
         raise
-    pairs = register_scans(job, lr, hrs, force)
+    pairs = pasting.opened(job, hrs, register_scans(job, lr, hrs, force, registered))
     patches = _patches(job, pairs)
     model = _learn(job, patches)
     contestants: dict[str, Model] = fit_contestants(patches)
@@ -138,9 +148,12 @@ def complete(
     job.notes += model.card.training.get("notes", [])
     likeness, untypical = typical(lr, model.card)
     job.notes += untypical
-    measured = picture_measures.measure(job, lr, hrs, pairs, patches, contestants, enhanced)
+    merged = pasting.paste(job, hrs, pairs, enhanced, flags)
+    measured = picture_measures.measure(job, lr, hrs, pairs, patches, contestants, enhanced, merged.image)
+    enhanced, flags = merged.image, merged.flags
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
-    facts = {**facts, **measured.facts, "likeness": likeness, "files": [*facts["files"], *measured.files]}
+    facts = {**facts, **measured.facts, **merged.facts, "likeness": likeness}
+    facts["files"] = [*facts["files"], *merged.files, *measured.files]
     facts["second_opinions"] = _second_opinions(job, pairs, patches, enhanced)
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.progress(0, 1, "report")
@@ -162,12 +175,16 @@ def _patches(job: Job, pairs: Sequence[Pair]) -> PatchSet:
     job.progress(0, 1, "laying out training data")
     patches = make_patches(
         pairs,
-        config=SplitConfig(kind=plan.values["split.kind"], guard_lr_px=plan.values["split.guard_lr_px"]),
+        config=SplitConfig(
+            kind=plan.values["split.kind"],
+            guard_lr_px=plan.values["split.guard_lr_px"],
+            boxes=plan.values.get("split.boxes"),
+        ),
         target_pixel_size_nm=tuple(plan.values["target.pixel_size_nm"]),
     )
     ratio = " × ".join(f"{r:.3f}" for r in patches.sr_factor)
     plan.force("target.factor", patches.factor, f"The ratio is {ratio}; the network reads whole multiples.")
-    job.step("patches", ("split.kind", "split.guard_lr_px", "target.pixel_size_nm"))
+    job.step("patches", ("split.kind", "split.guard_lr_px", "split.boxes", "merge.grey", "target.pixel_size_nm"))
     job.progress(1, 1, "laying out training data")
     return patches
 
@@ -239,7 +256,7 @@ def _enhance(
     facts = job.folder.facts("enhance")
     job.notes += [n for n in facts["notes"] if n not in job.notes]
     stored = ZARR_FILE if (path / ZARR_FILE).exists() else TIFF_FILE
-    image, flag_image = io.read(path / stored), io.read(path / FLAGS_FILE)
+    image, flag_image = (io.read(pasting.computed_or(path / name)) for name in (stored, FLAGS_FILE))
     return image.with_data(image.data, out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)
 
 
@@ -253,6 +270,7 @@ def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
     import shutil
 
     path = job.folder.path
+    pasting.forget_computed(path)
     job.progress(0, 1, "writing the enhanced map")
     (path / TIFF_FILE).unlink(missing_ok=True)
     if job.plan.values["result.tiff"]:

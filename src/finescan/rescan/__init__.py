@@ -3,9 +3,10 @@
 >>> from finescan.rescan import Frame, Goal, ScanTimes, plan_rescan  # doctest: +SKIP
 """
 
-from finescan.rescan.doubt import expected_error
+from finescan.rescan.doubt import expected_error, interval_error, mean_under
 from finescan.rescan.export import EXPORTERS, Exporter, exported, formats_of, write_files
 from finescan.rescan.export_stage import ExportOptions
+from finescan.rescan.pasting import Pasted, Recorded, measured_share, recorded_on
 from finescan.rescan.picture import numbered_picture
 from finescan.rescan.plan import Field, Goal, MapReference, RescanPlan, load_plan, plan_bytes, require_map, save_plan
 from finescan.rescan.planning import plan_rescan
@@ -22,17 +23,23 @@ __all__ = [
     "Frame",
     "Goal",
     "MapReference",
+    "Pasted",
+    "Recorded",
     "RescanPlan",
     "ScanTimes",
     "StageTransform",
     "expected_error",
     "exported",
     "formats_of",
+    "interval_error",
     "load_plan",
+    "mean_under",
+    "measured_share",
     "numbered_picture",
     "order_points",
     "plan_bytes",
     "plan_rescan",
+    "recorded_on",
     "require_map",
     "save_plan",
     "spoken",

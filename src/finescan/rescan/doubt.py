@@ -1,19 +1,22 @@
-"""What is expected to be wrong per coarse pixel, from the coarse map and its flags alone.
+"""What is expected to be wrong per coarse pixel: from calibrated intervals, or from the coarse map and its flags alone.
 
-A stand-in until calibrated uncertainties exist. On two simulated samples the mean squared error of the enhanced map
-over 24 x 24 coarse pixels followed the local variance of the coarse map with a correlation of 0.74 and 0.85.
+The latter is a stand-in where there are no intervals. On two simulated samples the mean squared error of the enhanced
+map over 24 x 24 coarse pixels followed the local variance of the coarse map with a correlation of 0.74 and 0.85.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finescan.values import TrustMap
+from finescan.values import Grid, Image, TrustMap
 
+NORMAL_90 = 1.645  # half width of the 90 % interval of a normal distribution over its standard deviation
+_BAND = 512  # rows of the enhanced map at a time
 NEAR_PX = 1.0  # sigma of the Gaussian within which the variance is taken
 
 #: How many times the variance is expected to be wrong under a flag. Judgement: in the simulations the error under
@@ -47,6 +50,55 @@ def expected_error(coarse: NDArray[Any], trust: TrustMap, *, noise_sigma: float 
     for name, factor in FLAG_WEIGHTS.items():
         weight = np.where(trust.where(name), np.maximum(weight, factor), weight)
     return np.where(known, error * weight, 0).astype(np.float32)
+
+
+def interval_error(half_width: Image, trust: TrustMap) -> NDArray[np.float32]:
+    """Expected squared error of the enhanced map per coarse pixel, from the half widths of its 90 % intervals.
+
+    Parameters
+    ----------
+    half_width : on the grid of the enhanced map, grey levels; NaN = no data.
+    trust : flags on the grid of the coarse map.
+
+    Returns
+    -------
+    (h, w), 0 or more, squared grey levels: the mean over the fine pixels of ``(half width / 1.645) ** 2``. Intervals
+    are calibrated where grey levels were recorded: where the coarse map is saturated at least the mean of the map
+    counts, times the weight of that flag; where it holds no data, 0.
+    """
+    error = mean_under(half_width, trust.grid, lambda h: (np.nan_to_num(h) / NORMAL_90) ** 2)
+    known, saturated = ~trust.where("no_data"), trust.where("saturated")
+    typical = float(error[known].mean()) if known.any() else 0.0
+    error = np.where(saturated, np.maximum(error, typical) * FLAG_WEIGHTS["saturated"], error)
+    return np.where(known, error, 0).astype(np.float32)
+
+
+def mean_under(
+    fine: Image, coarse: Grid, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Mean over the fine pixels whose centre lies in each coarse pixel, of what ``change`` makes of them.
+
+    Parameters
+    ----------
+    fine : picture on a finer grid of the same frame; read a band of rows at a time.
+    coarse : grid of the result.
+    change : from grey levels to what is averaged.
+    """
+    rows, columns = (pixels_under(fine.grid, coarse, axis) for axis in range(2))
+    starts = np.searchsorted(columns, np.arange(coarse.shape[1]))
+    total = np.zeros(coarse.shape)
+    for first in range(0, fine.grid.shape[0], _BAND):
+        band = change(np.asarray(fine.data[first : first + _BAND], np.float32))
+        np.add.at(total, rows[first : first + _BAND], np.add.reduceat(band, starts, axis=1, dtype=np.float64))
+    counts = np.bincount(rows, minlength=coarse.shape[0])[:, None] * np.bincount(columns, minlength=coarse.shape[1])
+    return (total / np.maximum(counts, 1)).astype(np.float32)
+
+
+def pixels_under(fine: Grid, coarse: Grid, axis: int) -> NDArray[np.intp]:
+    """Per row (axis 0) or column (1) of the fine grid, that of the coarse grid in which its centre lies."""
+    nm = fine.origin_nm[axis] + fine.pixel_size_nm[axis] * np.arange(fine.shape[axis])
+    index = np.floor((nm - coarse.edge_nm[axis]) / coarse.pixel_size_nm[axis] + 1e-9)
+    return np.asarray(np.clip(index, 0, coarse.shape[axis] - 1), np.intp)
 
 
 def flag_sentences(trust: TrustMap, box: tuple[slice, slice]) -> list[str]:

@@ -10,15 +10,18 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan import io
+from finescan.rescan.doubt import pixels_under
 from finescan.rescan.pasting import MEASURED_AT, Pasted, Recorded, measured_share, recorded_on
 from finescan.values import Grid, Image, Pair, TrustMap, flag_bits
-from finescan.workflow.opening import Job
+
+if TYPE_CHECKING:
+    from finescan.workflow.opening import Job
 
 COMPUTED, MEASURED_FILE = "computed", "measured.tif"
 TIFF_FILE, ZARR_FILE, FLAGS_FILE, UNCERTAINTY_FILE = "enhanced.tif", "enhanced.ome.zarr", "flags.tif", "uncertainty.tif"
@@ -179,21 +182,14 @@ def _missing(flags: TrustMap, grid: Grid) -> NDArray[np.bool_] | None:
     lost = (np.asarray(flags.flags[...]) & flag_bits("no_data")) != 0
     if not lost.any():
         return None
-    rows, columns = (under(grid, flags.grid, k) for k in range(2))
+    rows, columns = (pixels_under(grid, flags.grid, k) for k in range(2))
     return lost[np.ix_(rows, columns)]
-
-
-def under(fine: Grid, coarse: Grid, axis: int) -> NDArray[np.intp]:
-    """Per row (or column) of the fine grid, that of the coarse grid in which its centre lies."""
-    nm = fine.origin_nm[axis] + fine.pixel_size_nm[axis] * np.arange(fine.shape[axis])
-    index = np.floor((nm - coarse.edge_nm[axis]) / coarse.pixel_size_nm[axis] + 1e-9)
-    return np.asarray(np.clip(index, 0, coarse.shape[axis] - 1), np.intp)
 
 
 def _cleared(flags: TrustMap, pieces: Sequence[Recorded], grid: Grid) -> TrustMap:
     """Flags without those of coarse pixels that were recorded wholly: nothing is computed there any more."""
     out = np.array(flags.flags[...])
-    rows, columns = (under(grid, flags.grid, k) for k in range(2))
+    rows, columns = (pixels_under(grid, flags.grid, k) for k in range(2))
     least, starts = np.ones(out.shape, np.float32), np.searchsorted(columns, np.arange(out.shape[1]))
     for first in range(0, grid.shape[0], 512):
         last = min(first + 512, grid.shape[0])

@@ -20,10 +20,12 @@ from finescan.rescan.doubt import flag_sentences
 from finescan.values import Grid, Image, StagePose, TrustMap, Verdict, Warp
 from finescan.workflow.finished import FinishedFolder, open_finished
 from finescan.workflow.folder import make_folder
+from finescan.workflow.pasting import FULL, MEASURED_FILE, UNCERTAINTY_FILE
 from finescan.workflow.reading import Outcome, as_planned
 
 PLAN_FILE, PICTURE_FILE = "rescan.json", "rescan.png"
 LISTED = 12  # fields in the printed summary
+INTERVAL_UNIT = "expected squared error by the calibrated intervals (squared grey levels of the fine scan)"
 ERROR_UNIT = "local variance of the coarse map beyond noise, weighted by flags (squared grey levels)"
 
 
@@ -97,7 +99,7 @@ def rescan_folder(
     names, everything = rescan.formats_of(options.formats)
     goal = None if plan is not None else rescan.Goal.parse(options.budget, options.until, options.order)
     run = open_finished(folder)
-    coarse = _coarse(run)
+    coarse = coarse_scan(run)
     here = rescan.MapReference(
         coarse.name, coarse.grid, run.state["inputs"]["coarse"]["sha256"], coarse.acquisition.databar_rows
     )
@@ -115,9 +117,32 @@ def rescan_folder(
 
 
 def error_map(run: FinishedFolder, coarse: Image, trust: TrustMap) -> NDArray[np.float32]:
-    """What is expected to be wrong per coarse pixel, 0 or more. A map of calibrated uncertainty will take its place."""
-    yardstick = run.state["steps"]["enhance"].get("yardstick") or {}
-    return rescan.expected_error(coarse.array(), trust, noise_sigma=float(yardstick.get("noise_sigma") or 0.0))
+    """What is expected to be wrong per coarse pixel, 0 or more (see :func:`error_unit`); nothing where it was recorded.
+
+    From the run's calibrated intervals, or without them from the local variance of the coarse map and its flags.
+    """
+    half, measured = run.path / UNCERTAINTY_FILE, run.path / MEASURED_FILE
+    if half.exists():
+        error = rescan.interval_error(_on_result(half, coarse, run), trust)
+    else:
+        yardstick = run.state["steps"]["enhance"].get("yardstick") or {}
+        error = rescan.expected_error(coarse.array(), trust, noise_sigma=float(yardstick.get("noise_sigma") or 0.0))
+    if measured.exists():
+        error = error * rescan.mean_under(_on_result(measured, coarse, run), coarse.grid, lambda m: 1 - m / FULL)
+    return error.astype(np.float32)
+
+
+def error_unit(run: FinishedFolder) -> str:
+    """What :func:`error_map` holds, for readers."""
+    return INTERVAL_UNIT if (run.path / UNCERTAINTY_FILE).exists() else ERROR_UNIT
+
+
+def _on_result(path: Path, coarse: Image, run: FinishedFolder) -> Image:
+    """A picture of the run on the grid of its enhanced map."""
+    target = run.plan.values["target.pixel_size_nm"]
+    grid = coarse.grid.refine([a / b for a, b in zip(coarse.grid.pixel_size_nm, target, strict=True)])
+    image = io.read(path)
+    return image.with_data(image.data, grid)
 
 
 # ------------------------------------------------------------------ planning
@@ -137,12 +162,12 @@ def _planned(
         value=None if options.value is None else _value(options.value, coarse),
         scanned=scanned_mask(coarse.grid, [(r.grid, r.lr_from_hr) for r in recorded]),
         stage=_stage(coarse, recorded, options.landmarks),
-        error_unit=ERROR_UNIT,
+        error_unit=error_unit(run),
         reasons=lambda box: flag_sentences(trust, box),
     )
 
 
-def _coarse(run: FinishedFolder) -> Image:
+def coarse_scan(run: FinishedFolder) -> Image:
     """The coarse scan, unchanged since the run."""
     path = run.coarse
     if not path.exists():

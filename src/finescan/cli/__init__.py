@@ -14,7 +14,7 @@ import typer
 
 import finescan
 from finescan import workflow
-from finescan.cli import lattice, models, patches, rescan, studies, training
+from finescan.cli import lattice, merge, models, patches, rescan, studies, training
 from finescan.cli.options import (
     Channel,
     Coarse,
@@ -50,6 +50,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(studies.app, name="study")
 app.command("train")(training.train)
 app.command("rescan")(rescan.rescan)
+app.command("merge")(merge.merge)
 app.command("patches")(patches.patches)
 app.command("lattice")(lattice.lattice)
 

@@ -19,6 +19,7 @@ _HOME = {
     "lattice_file": "lattices",
     "list_models": "verbs",
     "load_landmarks": "verbs",
+    "merge": "merging",
     "patch_files": "patching",
     "quantify_file": "volume_verbs",
     "register_files": "verbs",

@@ -22,10 +22,27 @@ from finescan.values import Grid, Image, Pair, TrustMap, flag_bits
 
 if TYPE_CHECKING:
     from finescan.workflow.opening import Job
+    from finescan.workflow.plan import Plan
 
 COMPUTED, MEASURED_FILE = "computed", "measured.tif"
 TIFF_FILE, ZARR_FILE, FLAGS_FILE, UNCERTAINTY_FILE = "enhanced.tif", "enhanced.ome.zarr", "flags.tif", "uncertainty.tif"
 FULL = 255  # grey level of measured.tif where a pixel is wholly recorded
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What a run starts from that takes rescans in.
+
+    Parameters
+    ----------
+    plan : choices of a folder that holds no plan yet.
+    pairs : the registration of every fine scan, old and new, in order.
+    facts : plain JSON values that stay with the run: what it continues, and what is known of every rescan.
+    """
+
+    plan: Plan
+    pairs: tuple[Pair, ...]
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -113,7 +130,8 @@ def paste(job: Job, hrs: Sequence[Image], pairs: Sequence[Pair], enhanced: Image
         half = io.read(path / COMPUTED / UNCERTAINTY_FILE)
         io.write(path / UNCERTAINTY_FILE, half.with_data(_Certain(half.data, pieces)), overwrite=True)
     job.progress(1, 1, "pasting recorded pixels")
-    facts = _facts(pieces, pasted, share)
+    facts = {**job.folder.facts("merge"), **_facts(pieces, pasted, share)}
+    job.notes += _notes(facts)
     job.folder.log("pasted", **facts)
     stored = io.read(path / (ZARR_FILE if ZARR_FILE in kept else TIFF_FILE))
     return Merged(enhanced.with_data(stored.data), cleared, {"merged": facts}, (MEASURED_FILE,))
@@ -197,6 +215,29 @@ def _cleared(flags: TrustMap, pieces: Sequence[Recorded], grid: Grid) -> TrustMa
         np.minimum.at(least, rows[first:last], np.minimum.reduceat(share, starts, axis=1))
     out[least >= MEASURED_AT] = 0
     return TrustMap(out, flags.grid)
+
+
+def _notes(facts: Mapping[str, Any]) -> list[str]:
+    """What a reader must know about the rescans."""
+    notes = []
+    for r in facts.get("rescans", ()):
+        if r["other_grey"]:
+            done = "were matched" if r["matched"] else "stay as they are; --match-grey would match them"
+            gain, offset = r["grey"]
+            notes.append(
+                f"{r['file']} has other grey levels than the first fine scan (gain {gain:.3g}, offset {offset:.4g}); "
+                f"they {done}."
+            )
+        if r["field"] and r["astray"]:
+            notes.append(
+                f"{r['file']} was expected at {r['field']} (by its {r['known_by']}), but lies {r['away_um']:.3g} µm "
+                "from there; it is used where it was found."
+            )
+    if facts["clipped"]:
+        notes.append(
+            f"{facts['clipped']} recorded pixels did not fit the result's number format and were set to its limit."
+        )
+    return notes
 
 
 def _facts(pieces: Sequence[Recorded], pasted: Pasted, share: _Share) -> dict[str, Any]:

@@ -100,25 +100,25 @@ def complete(
     overwrite: bool = False,
     progress: Progress | None = None,
     *,
-    plan: Plan | None = None,
-    registered: Sequence[Pair] | None = None,
+    merge: pasting.Merge | None = None,
 ) -> page.Finished:
     """As :func:`run`, for pictures; returns everything that was made, for those who go on with it.
 
     Parameters
     ----------
-    plan : choices of a folder that holds no plan yet.
-    registered : one pair per fine scan, where they are known already.
+    merge : what a run that takes rescans in starts from.
     """
     began = time.perf_counter()
     files = Path(coarse), as_paths(fine)
-    job = open_job(Path(out), *files, reading or Reading(), choices or {}, overwrite, progress, plan)
+    job = open_job(Path(out), *files, reading or Reading(), choices or {}, overwrite, progress, merge.plan if merge else None)
     try:
         lr, hrs = read_scans(job, Path(coarse), as_paths(fine))
     except FinescanError:
         job.folder.abandon()
         raise
-    pairs = pasting.opened(job, hrs, register_scans(job, lr, hrs, force, registered))
+    if merge is not None:
+        job.folder.finish("merge", key_of(merge.facts), **merge.facts)
+    pairs = pasting.opened(job, hrs, register_scans(job, lr, hrs, force, merge.pairs if merge else None))
     patches = _patches(job, pairs)
     model = _learn(job, patches)
     contestants: dict[str, Model] = fit_contestants(patches)

@@ -1,0 +1,70 @@
+"""What was recorded since, as a chapter of the report of a merged run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from finescan import reporting as rp
+from finescan.values import Pair
+from finescan.workflow.judging import on_grid
+
+if TYPE_CHECKING:
+    from finescan.workflow.page import Finished
+
+THUMBNAIL_PX = 96  # output pixels
+
+
+def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
+    """The rescans with their places; nothing for a run without any."""
+    merged = done.facts.get("merged")
+    if not merged:
+        return ()
+    known = {r["name"]: r for r in merged.get("rescans", ())}
+    pairs = [p for p in done.pairs if p.hr.name in merged["scans"]]
+    columns = (
+        rp.Column("rescan"),
+        rp.Column("planned as"),
+        rp.Column("off its planned middle", "µm"),
+        rp.Column("split error", "fine px"),
+        rp.Column("gain of its grey levels"),
+    )
+    rows = tuple(_row(done, p, known.get(p.hr.name, {})) for p in pairs)
+    places = rp.Places("Rescans", columns, rows, "Pictures: the result at the middle of each.")
+    return (rp.Chapter("Measured again", (_words(merged, done.facts), places)),)
+
+
+def _row(done: Finished, pair: Pair, facts: Mapping[str, Any]) -> rp.Place:
+    h, w = pair.hr.grid.shape
+    rim = np.array([(y, x) for y in (-0.5, h - 0.5) for x in (-0.5, w - 0.5)])
+    nm = pair.lr_from_hr(pair.hr.grid.to_nm(rim)) - np.asarray(done.lr.grid.edge_nm)
+    (y0, x0), (y1, x1) = nm.min(axis=0), nm.max(axis=0)
+    out = done.enhanced.grid
+    size = np.minimum(THUMBNAIL_PX, out.shape)
+    middle = np.rint((nm.mean(axis=0)) / out.pixel_size_nm).astype(int)
+    start = np.clip(middle - size // 2, 0, np.array(out.shape) - size)
+    picture = on_grid(done.enhanced, out.crop(start.tolist(), (start + size).tolist()))
+    grey = facts.get("grey")
+    cells = (
+        pair.hr.name,
+        facts.get("field") or "",
+        facts.get("away_um"),
+        pair.residual.split_error_hr_px,
+        None if grey is None else grey[0],
+    )
+    return rp.Place(cells, (float(y0), float(x0), float(y1), float(x1)), picture)
+
+
+def _words(merged: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    text = (
+        f"{100 * merged['measured_share']:.2f} % of the map was recorded by {len(merged['scans'])} rescan(s): their grey "
+        "levels stand in the result, with borders that fade. The verdict above rests on the map as it was computed, on "
+        "areas that no training has seen."
+    )
+    before = (merged.get("before") or {}).get("enhanced")
+    if not before:
+        return text
+    now = facts["scores"]["enhanced"]
+    return f"{text} On those areas it has {now['psnr']:.2f} dB; before the rescans it had {before['psnr']:.2f} dB."

@@ -15,7 +15,7 @@ from finescan.models import Model
 from finescan.patches import PatchSet, Piece
 from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
-from finescan.workflow import judging, picture_measures
+from finescan.workflow import judging, page_merge, picture_measures
 from finescan.workflow.judging import on_grid
 from finescan.workflow.picture_measures import PictureMeasures
 from finescan.workflow.plan import Plan
@@ -56,6 +56,7 @@ def build(done: Finished, plan: Plan) -> rp.Report:
         metrics=tuple(_tables(done.report, str(done.facts["method"]))),
         distributions=picture_measures.distributions(done.measured),
         measurements=picture_measures.chapters(done.measured, done.patches.shares()["train"]),
+        trust=page_merge.chapters(done),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
         provenance={

@@ -110,7 +110,9 @@ def complete(
     """
     began = time.perf_counter()
     files = Path(coarse), as_paths(fine)
-    job = open_job(Path(out), *files, reading or Reading(), choices or {}, overwrite, progress, merge.plan if merge else None)
+    job = open_job(
+        Path(out), *files, reading or Reading(), choices or {}, overwrite, progress, merge.plan if merge else None
+    )
     try:
         lr, hrs = read_scans(job, Path(coarse), as_paths(fine))
     except FinescanError:

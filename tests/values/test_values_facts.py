@@ -9,6 +9,7 @@ import pytest
 
 from finescan.errors import InputError, ModelError
 from finescan.values import (
+    ADVICE,
     FLAGS,
     Acquisition,
     GreyStatistics,
@@ -80,6 +81,8 @@ def test_flag_bits_are_distinct_and_fit_a_byte():
     bits = [bit for bit, _ in FLAGS.values()]
     assert sum(bits) == np.bitwise_or.reduce(bits) <= 255
     assert flag_bits(*FLAGS) == sum(bits)
+    assert list(ADVICE) == list(FLAGS) and len({*ADVICE.values()}) == len(FLAGS)
+    assert all(text.endswith(".") for text in ADVICE.values())
     with pytest.raises(InputError, match=r"one of no_data, saturated.*but 'wrong' came"):
         flag_bits("wrong")
 

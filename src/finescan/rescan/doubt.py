@@ -21,7 +21,14 @@ NEAR_PX = 1.0  # sigma of the Gaussian within which the variance is taken
 
 #: How many times the variance is expected to be wrong under a flag. Judgement: in the simulations the error under
 #: "untrained" and "border" was what the variance says, under "clipped" 1.6 times that; too few others were there.
-FLAG_WEIGHTS: dict[str, float] = {"saturated": 4.0, "inconsistent": 4.0, "untrained": 2.0, "clipped": 2.0}
+FLAG_WEIGHTS: dict[str, float] = {
+    "saturated": 4.0,
+    "inconsistent": 4.0,
+    "invention": 4.0,
+    "omission": 4.0,
+    "untrained": 2.0,
+    "clipped": 2.0,
+}
 UNKNOWN = "saturated", "inconsistent"  # the recorded variance says nothing here: at least that of the whole map counts
 
 

@@ -8,10 +8,11 @@ from finescan.values.look import Look, look_of, look_of_parts
 from finescan.values.pair import Pair, Residual, Verdict
 from finescan.values.region import Region
 from finescan.values.tiles import Tile, TilePlan, halved
-from finescan.values.trust_map import FLAGS, TrustMap, flag_bits
+from finescan.values.trust_map import ADVICE, FLAGS, TrustMap, flag_bits
 from finescan.values.warp import Warp
 
 __all__ = [
+    "ADVICE",
     "FLAGS",
     "Acquisition",
     "Circle",

@@ -60,8 +60,8 @@ def _row(done: Finished, pair: Pair, facts: Mapping[str, Any]) -> rp.Place:
 def _words(merged: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     text = (
         f"{100 * merged['measured_share']:.2f} % of the map was recorded by {len(merged['scans'])} rescan(s): their "
-        "grey levels stand in the result, with borders that fade. The verdict above rests on the map as it was computed, on "
-        "areas that no training has seen."
+        "grey levels stand in the result, with borders that fade. The verdict above rests on the map as "
+        "it was computed, on areas that no training has seen."
     )
     before = (merged.get("before") or {}).get("enhanced")
     if not before:

@@ -61,6 +61,7 @@ class RunFolder:
             "enhanced.tif",
             "flags.tif",
             "measured.tif",
+            "uncertainty.tif",
             "pores.csv",
             "pore_sizes.csv",
             "trust.json",

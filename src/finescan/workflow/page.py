@@ -16,6 +16,7 @@ from finescan.patches import PatchSet, Piece
 from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow import judging, page_merge, picture_measures
+from finescan.workflow.intervals import Intervals
 from finescan.workflow.judging import on_grid
 from finescan.workflow.picture_measures import PictureMeasures
 from finescan.workflow.plan import Plan
@@ -41,6 +42,7 @@ class Finished:
     report: TrustReport
     measured: PictureMeasures
     facts: Mapping[str, Any]
+    intervals: Intervals | None = None
 
 
 def build(done: Finished, plan: Plan) -> rp.Report:

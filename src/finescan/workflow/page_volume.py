@@ -13,6 +13,7 @@ from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
 from finescan.values import Grid, Image, Pair, Region, TrustMap
+from finescan.workflow.intervals import Intervals
 from finescan.workflow.page import headline_facts, learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
 from finescan.workflow.volume_judging import Measured, fine_box, held_out
@@ -35,6 +36,7 @@ class FinishedVolume:
     report: TrustReport
     pores: Measured
     facts: Mapping[str, Any]
+    intervals: Intervals | None = None
 
 
 def build(done: FinishedVolume, plan: Plan) -> rp.Report:

@@ -18,7 +18,7 @@ from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
-from finescan.workflow import judging, page, pasting, picture_measures
+from finescan.workflow import intervals, judging, page, pasting, picture_measures
 from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
@@ -150,17 +150,21 @@ def complete(
     job.notes += model.card.training.get("notes", [])
     likeness, untypical = typical(lr, model.card)
     job.notes += untypical
+    ranges = intervals.measure_intervals(job, lr, patches, method, enhanced, None, flags, check)
+    job.notes += ranges.notes
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     measured = picture_measures.measure(job, lr, hrs, pairs, patches, contestants, enhanced, merged.image)
     enhanced, flags = merged.image, merged.flags
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
-    facts = {**facts, **measured.facts, **merged.facts, "likeness": likeness}
-    facts["files"] = [*facts["files"], *merged.files, *measured.files]
+    facts = {**facts, **measured.facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}
+    facts["files"] = [*facts["files"], *ranges.files, *merged.files, *measured.files]
     facts["second_opinions"] = _second_opinions(job, pairs, patches, enhanced)
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.progress(0, 1, "report")
     job.save_plan()
-    finished = page.Finished(lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, measured, facts)
+    finished = page.Finished(
+        lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, measured, facts, ranges
+    )
     write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return finished

@@ -18,7 +18,7 @@ from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import page_volume, volume_judging
+from finescan.workflow import intervals, page_volume, volume_judging
 from finescan.workflow.checks import require_blending
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.learning import training_options
@@ -72,14 +72,16 @@ def complete_volume(
     models = {"interpolated": plain, model.card.architecture: model}
     report = volume_judging.judge(lr, patches, models, enhanced, method)
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
+    ranges = intervals.measure_intervals(job, lr, patches, method, enhanced, None, flags, check)
     pores = volume_judging.measure(job, lr, patches, enhanced, models[method])
     job.progress(1, 1, "judging on held-out fine scan")
-    job.notes += list(model.card.training.get("notes", [])) + list(patches.notes)
+    job.notes += [*model.card.training.get("notes", []), *patches.notes, *ranges.notes]
     facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
+    facts = {**facts, "intervals": ranges.facts, "files": [*facts["files"], *ranges.files]}
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.save_plan()
     job.progress(0, 1, "report")
-    done = FinishedVolume(lr, tuple(pairs), patches, plain, model, enhanced, flags, report, pores, facts)
+    done = FinishedVolume(lr, tuple(pairs), patches, plain, model, enhanced, flags, report, pores, facts, ranges)
     write_report(job.folder.path / "report.html", page_volume.build(done, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return done

@@ -2,6 +2,8 @@
 
 from finescan.io.fingerprint import fingerprint
 from finescan.io.flattening import (
+    FLATTENED,
+    RULES,
     flatten_lines,
     is_flattened,
     is_probe,
@@ -24,7 +26,9 @@ from finescan.io.writing import (
 )
 
 __all__ = [
+    "FLATTENED",
     "READERS",
+    "RULES",
     "VOLUME_READERS",
     "VOLUME_WRITERS",
     "WRITERS",

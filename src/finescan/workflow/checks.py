@@ -10,7 +10,9 @@ import numpy as np
 
 from finescan.enhancement.config import BLENDINGS
 from finescan.errors import InputError
+from finescan.io import RULES
 from finescan.models import MODELS
+from finescan.patches import PRESETS
 from finescan.patches.split import KINDS
 from finescan.registration import OBJECTIVES
 
@@ -66,6 +68,7 @@ _TRAINABLE = [name for name, row in MODELS.items() if row.trainable]
 #: choice -> (whether a value is possible, what is expected). Choices that are missing here are checked where used.
 SENSIBLE: dict[str, tuple[Check, str]] = {
     "coarse.pixel_size_nm": (_per_axis(_NM), "a length in nm per axis: [y, x] or [z, y, x]"),
+    "coarse.flatten": _one_of(["none", *RULES]),
     "fine.pixel_size_nm": (
         _each(_per_axis(_NM)),
         "a length in nm per axis and fine scan: [[y, x], …] or [[z, y, x], …]",
@@ -74,6 +77,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     "register.rotation_deg": (_number(0, 45), "a number from 0 to 45"),
     "register.objective": _one_of(list(OBJECTIVES)),
     "target.pixel_size_nm": (_per_axis(_NM), "a length in nm per axis: [y, x] or [z, y, x]"),
+    "target.factor": (_count(1), "a whole number, at least 1"),
     "split.kind": _one_of(KINDS),
     "split.boxes": (
         _or_none(lambda v: isinstance(v, Mapping) and all(_is_list(b) for b in v.values())),
@@ -84,6 +88,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     "train.minutes": (_number(1e-6, 1e5), "a number above 0"),
     "train.steps": (_or_none(_count(1)), "a whole number, at least 1, or null"),
     "train.members": (lambda v: _count(1)(v) and v <= 16, "a whole number from 1 to 16"),
+    "train.levels": _one_of(["auto", "coarser", "finer", *PRESETS]),
     "train.seed": (_count(0), "a whole number, at least 0"),
     "train.start": (_or_none(lambda v: isinstance(v, str) and bool(v)), "the path of a model folder, or null"),
     "train.position": (_flag, "true or false"),

@@ -20,6 +20,7 @@ from finescan.workflow.folder import write_whole
 #: name -> what it is. A name outside this table is a spelling mistake.
 CHOICES: dict[str, str] = {
     "coarse.pixel_size_nm": "pixel size of the coarse scan, nm per axis (y, x or z, y, x)",
+    "coarse.flatten": "coarse images alone: how lines are levelled first: none, robust or published",
     "fine.pixel_size_nm": "pixel size of every fine scan, nm per axis (y, x or z, y, x)",
     "register.ratio_error": "how far the two pixel-size ratios may be off, relative (y, x)",
     "register.rotation_deg": "how far the fine scan may be turned, degrees",
@@ -34,6 +35,7 @@ CHOICES: dict[str, str] = {
     "train.minutes": "time budget for training, minutes",
     "train.steps": "steps per network instead of the time budget: the same bits in every run; null = by time",
     "train.members": "most networks to train and average",
+    "train.levels": "coarse images alone: zoom levels learned from: auto, coarser, finer, or a published list (stem, stm …)",
     "train.seed": "seed of everything random in training",
     "train.start": "pictures: model folder whose weights training goes on from, or null",
     "train.position": "volumes: whether the distance from the rotation axis is an input of the network",

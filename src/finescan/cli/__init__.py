@@ -90,8 +90,16 @@ def check(
 @app.command()
 def run(
     coarse: Coarse,
-    fine: Fine,
     output: Out,
+    fine: Annotated[
+        list[Path] | None, typer.Argument(help="One or several fine scans of a part of it; with --lr-only more images.")
+    ] = None,
+    lr_only: Annotated[
+        bool, typer.Option("--lr-only", help="There is no fine scan: learn from coarse images alone.")
+    ] = False,
+    factor: Annotated[
+        int | None, typer.Option(help="With --lr-only: enhanced pixels per recorded one; else 2 or 4 by the images.")
+    ] = None,
     pixel_size: PixelSize = None,
     fine_pixel_size: FinePixelSize = None,
     channel: Channel = None,
@@ -111,12 +119,31 @@ def run(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Everything from two files to a report; safe to interrupt, continues where it stopped."""
+    """Everything from two files (or coarse images alone) to a report; safe to interrupt, continues where it stopped."""
     asked = {"train.minutes": minutes, "train.seed": seed, "train.architecture": model, "result.dtype": dtype}
     asked["register.objective"] = objective
     choices = {k: v for k, v in asked.items() if v is not None} | settings_of(settings)
     if landmarks:
         choices["register.landmarks"] = workflow.load_landmarks(landmarks)
+    if lr_only:
+        asked = {"--landmarks": landmarks, "--objective": objective, "--fine-pixel-size": fine_pixel_size}
+        needless = [k for k, v in asked.items() if v is not None]
+        if needless:
+            raise typer.BadParameter(f"{needless[0]} is about fine scans, but with --lr-only there are none.")
+        with Progress(quiet=as_json) as progress:
+            result = workflow.run_lr_only(
+                [coarse, *(fine or ())], output, sr_factor=factor,
+                reading=reading_of(pixel_size, None, channel, frame, volume),
+                choices=choices, overwrite=overwrite, progress=progress,
+            )  # fmt: skip
+        show(result, as_json)
+        return
+    if not fine:
+        raise typer.BadParameter(
+            "A fine scan is missing. Without one, pass --lr-only to learn from coarse images alone."
+        )
+    if factor is not None:
+        raise typer.BadParameter("--factor goes with --lr-only: of a pair the pixel sizes say it.")
     reading = reading_of(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
         result = workflow.run(

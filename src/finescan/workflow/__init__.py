@@ -26,6 +26,7 @@ _HOME = {
     "report_folder": "again",
     "rescan_folder": "rescanning",
     "run": "run",
+    "run_lr_only": "lr_only",
     "simulate_files": "verbs",
     "train_files": "learning",
 }

@@ -11,6 +11,8 @@ from finescan.errors import InputError
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Reading
 
+LR_ONLY = "lr-only"  # entry "kind" of the inputs of a run that no fine scan was recorded for
+
 
 @dataclass(frozen=True)
 class FinishedFolder:
@@ -40,6 +42,17 @@ class FinishedFolder:
         return [Path(f["path"]) for f in self.plan.inputs["fine"]]
 
 
+def state_of(folder: Path) -> dict[str, Any]:
+    """Contents of run.json; InputError where there is none, or a damaged one."""
+    record = folder / "run.json"
+    if not record.exists():
+        raise InputError(f"{folder} holds no run (run.json is missing). Pass the folder given to `finescan run -o`.")
+    try:
+        return dict(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as e:
+        raise InputError(f"{record} cannot be read ({e}). Run again with --overwrite.") from e
+
+
 def open_finished(folder: str | Path) -> FinishedFolder:
     """A finished run folder.
 
@@ -48,13 +61,12 @@ def open_finished(folder: str | Path) -> FinishedFolder:
     InputError : no run, a damaged one, or one that is not finished.
     """
     folder = Path(folder)
-    record = folder / "run.json"
-    if not record.exists():
-        raise InputError(f"{folder} holds no run (run.json is missing). Pass the folder given to `finescan run -o`.")
-    try:
-        state = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise InputError(f"{record} cannot be read ({e}). Run again with --overwrite.") from e
+    state = state_of(folder)
+    if state["inputs"].get("kind") == LR_ONLY:
+        raise InputError(
+            f"The run in {folder} learned from coarse images alone (--lr-only), but this needs one that a fine scan "
+            "was recorded for."
+        )
     if "enhance" not in state["steps"]:
         raise InputError(f"The run in {folder} is not finished. Continue it with `finescan run`.")
     plan = Plan.load(folder / "plan.yaml")

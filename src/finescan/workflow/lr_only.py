@@ -29,6 +29,7 @@ from finescan.trust.unseen import UnseenCurve
 from finescan.values import Image, TrustMap
 from finescan.workflow import judging, lr_only_page
 from finescan.workflow.checks import require_sensible
+from finescan.workflow.finished import LR_ONLY
 from finescan.workflow.folder import RunFolder, key_of, require_space, write_json, write_whole
 from finescan.workflow.lr_only_judging import Judged, judge_images, levels_csv, verdict_of
 from finescan.workflow.lr_only_learning import Learned, choose, keep, learn, training_sets
@@ -37,7 +38,6 @@ from finescan.workflow.plan import Plan, require_known
 from finescan.workflow.reading import Outcome, Reading, as_planned
 from finescan.workflow.verbs import pair_name
 
-KIND = "lr-only"  # entry of run.json's inputs that tells such a run from others
 NO_TRUTH = (
     "No fine scan was recorded: what is beyond the recorded resolution is learned from coarser versions of the same "
     "images, and can only be judged on them."
@@ -141,7 +141,7 @@ def _open(
     progress: Progress | None,
 ) -> Job:  # fmt: skip
     files = [{"name": p.name, "sha256": io.fingerprint(p)} for p in paths]
-    inputs: dict[str, Any] = {"kind": KIND, "images": files, "reading": reading.to_dict()}
+    inputs: dict[str, Any] = {"kind": LR_ONLY, "images": files, "reading": reading.to_dict()}
     require_known(choices)
     require_sensible(choices)
     folder = RunFolder(out, inputs, overwrite=overwrite)
@@ -290,7 +290,7 @@ def _facts(
     shares = [f.shares() for f in flags]
     return {
         "folder": str(job.folder.path),
-        "kind": KIND,
+        "kind": LR_ONLY,
         "files": ["report.html", *names, "model", "levels.csv", "trust.json", "plan.yaml"],
         "verdict": verdict,
         "sentence": sentence,

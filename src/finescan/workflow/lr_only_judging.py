@@ -236,7 +236,7 @@ def _why(judged: Judged) -> str:
         return " where the choice is made"
     said = f": on unseen recorded pixels {judged.method} gains {gain.mean:+.2f} ± {gain.error:.2f} dB at 100 %"
     if judged.report.verdict != "better" or curve is None:
-        return f"{said}{_less_alike(judged)}"
+        return f"{said}{_what_else(judged)}"
     worst = min(
         (k for k, v in enumerate(curve.levels) if v >= 1 - 1e-9 and not curve.better[k]),
         key=lambda k: curve.gains[k].mean,
@@ -247,9 +247,14 @@ def _why(judged: Judged) -> str:
     return finest + (f"; a factor of {smaller[0]} (--factor {smaller[0]}) may be had" if smaller else "")
 
 
-def _less_alike(judged: Judged) -> str:
+def _what_else(judged: Judged) -> str:
     ssim = judged.report.gains["ssim"]["raw"]
-    return f" and {ssim.mean:+.3f} in SSIM" if ssim.significance == "worse" else ""
+    fitted, n = judged.report.gains["psnr"]["matched"], judged.report.facts["n_blocks"]
+    if ssim.significance == "worse":
+        return f" and {ssim.mean:+.3f} in SSIM"
+    if fitted.significance != "better":
+        return f", {fitted.mean:+.2f} ± {fitted.error:.2f} dB after a gain/offset fit, in {n} blocks"
+    return f", in {n} blocks"
 
 
 def levels_csv(judged: Judged) -> str:

@@ -31,7 +31,7 @@ from finescan.workflow.opening import Job
 
 LARGE_ENOUGH = 480  # pixels along the shorter side from which four times as many can be learned and judged
 SMALLEST_PX = 24  # of a held-out box, recorded pixels
-BLOCKS_ALONG = 10  # blocks of a tenth of the picture, but of 24 to 64 px: small pictures need standard errors, too
+BLOCKS_ALONG = 16  # blocks of such a share of the picture, but of 16 to 64 px: small pictures need errors, too
 TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed")
 #: single pixels only: averaged coarse versions hold less noise than a scan has, and with them nothing is learned
 _POINTS = ("nearest",)
@@ -124,19 +124,24 @@ def learn(job: Job, sets: Mapping[str, tuple[MultiscaleConfig, PatchSet]]) -> li
     job.save_plan()
     out = []
     for name, (config, patches) in sets.items():
-        network = _trained(job, name, patches, key, len(sets))
+        network = _trained(job, name, patches, key, (len(out), len(sets)))
         out.append(Learned(name, config, patches, network, fit_contestants(patches)))
     return out
 
 
-def _trained(job: Job, name: str, patches: PatchSet, key: str, sharing: int) -> Model:
+def _trained(job: Job, name: str, patches: PatchSet, key: str, place: tuple[int, int]) -> Model:
+    """The network of one list of zoom levels; ``place`` is its number and how many share the time."""
     folder, step = job.folder.path / "models" / name, f"train {name}"
     if job.folder.is_done(step, key, f"models/{name}/card.json"):
         return load_model(folder)
     options = training_options(job.plan.part(TRAINED))
     if "minutes" in options:
-        options["minutes"] = options["minutes"] / sharing
-    model = train(patches, train_config(options), folder=folder / f"checkpoint-{key}", progress=job.progress)
+        options["minutes"] = options["minutes"] / place[1]
+
+    def progress(done: float, total: float, message: str) -> None:
+        job.progress(place[0] + done / total, place[1], f"{name} levels, {message}")
+
+    model = train(patches, train_config(options), folder=folder / f"checkpoint-{key}", progress=progress)
     save_model(model, folder)
     job.folder.finish(step, key)
     facts = {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr")}
@@ -198,7 +203,7 @@ def held_boxes(images: Sequence[Image], config: MultiscaleConfig, role: str) -> 
 
 def split_px(images: Sequence[Image]) -> int:
     """Side of the blocks that held-out boxes are cut into."""
-    return int(np.clip(min(min(i.grid.shape) for i in images) // BLOCKS_ALONG, SMALLEST_PX, 64))
+    return int(np.clip(min(min(i.grid.shape) for i in images) // BLOCKS_ALONG, 16, 64))
 
 
 def as_method(model: Model, grid: Grid) -> Method:

@@ -15,11 +15,12 @@ from finescan.models import Model
 from finescan.patches import PatchSet, Piece
 from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
-from finescan.workflow import judging, page_merge, picture_measures
+from finescan.workflow import judging, page_merge, page_trust, picture_measures
 from finescan.workflow.intervals import Intervals
 from finescan.workflow.judging import on_grid
 from finescan.workflow.picture_measures import PictureMeasures
 from finescan.workflow.plan import Plan
+from finescan.workflow.suggesting import Suggestion
 
 if TYPE_CHECKING:
     from finescan.workflow.page_volume import FinishedVolume
@@ -43,6 +44,7 @@ class Finished:
     measured: PictureMeasures
     facts: Mapping[str, Any]
     intervals: Intervals | None = None
+    suggestion: Suggestion | None = None
 
 
 def build(done: Finished, plan: Plan) -> rp.Report:
@@ -58,7 +60,7 @@ def build(done: Finished, plan: Plan) -> rp.Report:
         metrics=tuple(_tables(done.report, str(done.facts["method"]))),
         distributions=picture_measures.distributions(done.measured),
         measurements=picture_measures.chapters(done.measured, done.patches.shares()["train"]),
-        trust=page_merge.chapters(done),
+        trust=(*page_merge.chapters(done), *page_trust.chapters(done)),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
         provenance={
@@ -136,6 +138,7 @@ def _overview(done: Finished) -> rp.Scene:
         boxes=tuple(boxes),
         mode="swipe",
         lossless=False,
+        overlay=page_trust.overlay(done),
     )
 
 

@@ -27,6 +27,7 @@ from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_sc
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome, Reading, as_paths
 from finescan.workflow.registering import register_scans
+from finescan.workflow.suggesting import expected, suggest
 from finescan.workflow.verbs import pair_facts
 
 if TYPE_CHECKING:
@@ -158,12 +159,14 @@ def complete(
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
     facts = {**facts, **measured.facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}
     facts["files"] = [*facts["files"], *ranges.files, *merged.files, *measured.files]
+    suggestion = suggest(lr, pairs, expected(lr, flags, ranges, check), flags, job.plan.values["target.pixel_size_nm"])
+    facts["suggested_rescans"] = suggestion.to_dict()
     facts["second_opinions"] = _second_opinions(job, pairs, patches, enhanced)
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.progress(0, 1, "report")
     job.save_plan()
     finished = page.Finished(
-        lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, measured, facts, ranges
+        lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, measured, facts, ranges, suggestion
     )
     write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)

@@ -1,0 +1,185 @@
+"""How far a result can be trusted and where to scan again, as the chapters of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import reporting as rp
+from finescan.rescan import spoken
+from finescan.values import ADVICE, FLAGS, Grid, Image, TrustMap, flag_bits
+from finescan.workflow.judging import on_grid
+from finescan.workflow.suggesting import Suggestion
+
+if TYPE_CHECKING:
+    from finescan.workflow.page import Finished
+
+THUMBNAIL_PX = 96  # output pixels along a picture of a place
+_LEVEL_NAMES = {0.8: "80 %", 0.9: "90 %", 0.95: "95 %"}
+
+
+def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
+    """Intervals, reasons to doubt with their worst places, parts unlike the training area, and where to scan again."""
+    parts = (_intervals(done.facts), _flags(done), _unlike(done), _places(done))
+    return tuple(c for c in parts if c is not None)
+
+
+def overlay(done: Finished) -> rp.Layer | None:
+    """The half width of the 90 % interval, reduced for the overview."""
+    half = None if done.intervals is None else done.intervals.uncertainty
+    if half is None:
+        return None
+    layer = rp.overview_layer("± grey levels (90 %)", half)
+    top = float(np.nanpercentile(layer.data, 99.5)) or 1.0
+    return rp.Layer(layer.name, layer.data, layer.pixel_size_nm, layer.offset_nm, (0.0, top))
+
+
+# ------------------------------------------------------------------ intervals
+def _intervals(facts: Mapping[str, Any]) -> rp.Chapter | None:
+    found = facts.get("intervals")
+    if not found or not found.get("levels"):
+        return None
+    columns = (
+        rp.Column("interval"),
+        rp.Column("holds the fine scan", "%"),
+        rp.Column("mean width", "grey levels"),
+        rp.Column("width if constant", "grey levels"),
+        rp.Column("narrower at equal coverage by", "%"),
+    )
+    names = ("coverage", "coverage_error", "width", "constant_width", "narrower")
+    figures_of = {n: found[n] or [None] * len(found["levels"]) for n in names}
+    rows = []
+    for k, level in enumerate(found["levels"]):
+        mean, error, width, constant, narrower = (figures_of[n][k] for n in names)
+        held = None if mean is None else rp.Score(100 * mean, None if error is None else 100 * error)
+        rows.append((f"{100 * level:g} %", held, width, constant, None if narrower is None else 100 * narrower))
+    caption = f"Calibrated on {found['blocks']} blocks of about {found['block_px']:.0f} px along a side"
+    checked = f", checked on {found['check_blocks']} others" if found["check_blocks"] else ""
+    table = rp.Table("Intervals", columns, tuple(rows), f"{caption}{checked}.")
+    curve = found.get("curve") or {}
+    figures = [_coverage(curve)] if curve.get("nominal") else []
+    words = [found["sentence"], *found.get("notes", ())]
+    return rp.Chapter("How far off a pixel may be", (*words, table, *figures))
+
+
+def _coverage(curve: Mapping[str, Sequence[float]]) -> rp.Figure:
+    nominal = [100 * v for v in curve["nominal"]]
+    achieved = [100 * v for v in curve["achieved"]]
+    series = (
+        rp.Series("achieved on the test blocks", nominal, achieved),
+        rp.Series("as promised", nominal, nominal, reference=True),
+    )
+    svg = rp.line_plot(series, "promised, %", "achieved, %", title="Coverage of the intervals")
+    rows = tuple(zip(nominal, achieved, strict=True))
+    table = rp.Table("Coverage of the intervals", (rp.Column("promised", "%"), rp.Column("achieved", "%")), rows)
+    note = "On blocks of fine scan that neither training nor calibration has seen. On the line, promises are kept."
+    return rp.Figure("Coverage of the intervals", svg, note, (table,))
+
+
+# ------------------------------------------------------------------ flags
+def _flags(done: Finished) -> rp.Chapter:
+    columns = (rp.Column("flag"), rp.Column("share", "%"), rp.Column("what it means"), rp.Column("what to do"))
+    rows = []
+    for name, share in done.flags.shares().items():
+        if share > 0:
+            box = worst_box(done.flags, name)
+            grid = _centred(done.enhanced.grid, box, done.flags.grid)
+            cells = (name.replace("_", " "), 100 * share, FLAGS[name][1], ADVICE[name])
+            rows.append(rp.Place(cells, place_box(done.lr, box), on_grid(done.enhanced, grid)))
+    if not rows:
+        return rp.Chapter("Reasons to doubt", ("No pixel is flagged.",))
+    rows.sort(key=lambda r: -float(r.cells[1]))  # type: ignore[arg-type]
+    caption = "Pictures: the enhanced map where most pixels carry the flag."
+    return rp.Chapter("Reasons to doubt", (rp.Places("Flags", columns, tuple(rows), caption, _window(done)),))
+
+
+def worst_box(flags: TrustMap, name: str, side: int = 16) -> tuple[slice, slice]:
+    """The square of coarse pixels with the most flagged ones."""
+    marked = (np.asarray(flags.flags[...]) & flag_bits(name)) != 0
+    side = min(side, *marked.shape)
+    total = np.pad(marked, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+    sums = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    y, x = (int(v) for v in np.unravel_index(int(sums.argmax()), sums.shape))
+    return slice(y, y + side), slice(x, x + side)
+
+
+def place_box(lr: Image, box: tuple[slice, slice]) -> tuple[float, float, float, float]:
+    """A box of coarse pixels as nm from the map's upper left edge."""
+    (y, x), (rows, columns) = lr.grid.pixel_size_nm, box
+    return rows.start * y, columns.start * x, rows.stop * y, columns.stop * x
+
+
+def _centred(out: Grid, box: tuple[slice, slice], coarse: Grid) -> Grid:
+    """A small part of the output grid around the middle of a box of coarse pixels, inside the map."""
+    middle = coarse.to_nm(np.array([(b.start + b.stop - 1) / 2 for b in box]))
+    centre = np.rint(out.to_index(middle)).astype(int)
+    size = np.minimum(THUMBNAIL_PX, out.shape)
+    start = np.clip(centre - size // 2, 0, np.array(out.shape) - size)
+    return out.crop(start.tolist(), (start + size).tolist())
+
+
+def _window(done: Finished) -> tuple[float, float]:
+    return rp.grey_window([rp.overview_of(done.enhanced.data)])
+
+
+# ------------------------------------------------------------------ parts unlike the training area
+def _unlike(done: Finished) -> rp.Chapter | None:
+    places = (done.facts.get("likeness") or {}).get("places")
+    if not places or not places["worst"]:
+        return None
+    scale = np.array(done.lr.grid.shape) / _work_shape(done)
+    rows = []
+    for k, part in enumerate(places["worst"], 1):
+        start, stop = (np.rint(np.array(part[n]) * scale).astype(int).tolist() for n in ("start_px", "stop_px"))
+        box = slice(start[0], stop[0]), slice(start[1], stop[1])
+        thumbnail = on_grid(done.enhanced, _centred(done.enhanced.grid, box, done.lr.grid))
+        rows.append(rp.Place((f"part {k}", part["distance"]), place_box(done.lr, box), thumbnail))
+    words = (
+        f"{100 * places['unlike_share']:.0f} % of the {places['parts']} parts of the map differ from what the model "
+        "learned from by more than parts of one sample do."
+    )
+    columns = (rp.Column("place"), rp.Column("distance, limit 1"))
+    return rp.Chapter(
+        "Unlike the training area", (words, rp.Places("Most unlike", columns, tuple(rows), "", _window(done)))
+    )
+
+
+def _work_shape(done: Finished) -> NDArray[np.int64]:
+    card = done.model.card
+    return np.array(done.lr.grid.refine(card.sr_factor).coarsen(card.factor).shape)
+
+
+# ------------------------------------------------------------------ where to scan again
+def _places(done: Finished) -> rp.Chapter | None:
+    found: Suggestion | None = done.suggestion
+    if found is None:
+        return None
+    if found.plan is None:
+        return rp.Chapter("Where to scan again", (found.reason,))
+    timed = found.timed
+    columns = (
+        rp.Column("place"),
+        rp.Column("x, y of the middle", "µm"),
+        rp.Column("removes", "% of the expected error"),
+        *((rp.Column("takes"),) if timed else ()),
+        rp.Column("why"),
+    )
+    rows = []
+    for k, field in enumerate(found.fields, 1):
+        box = tuple(slice(round(a), round(b)) for a, b in zip(field.start_px, field.stop_px, strict=True))
+        y, x = np.array(field.centre_px) * done.lr.grid.pixel_size_nm / 1e3
+        words = " ".join(field.reasons)
+        took = (spoken(field.seconds),) if timed else ()
+        cells = (str(k), f"{x:.4g}, {y:.4g}", 100 * field.reduction, *took, words)
+        thumbnail = on_grid(done.enhanced, _centred(done.enhanced.grid, box, done.lr.grid))
+        rows.append(rp.Place(cells, place_box(done.lr, box), thumbnail))  # type: ignore[arg-type]
+    total = 100 * sum(f.reduction for f in found.fields)
+    words = (
+        f"Fine scans of these {len(rows)} places of {found.plan.frame} would remove {total:.0f} % of the expected "
+        f"error ({found.plan.error_unit}). `finescan rescan {done.facts['folder']} --budget 20min` plans for a budget "
+        "of beam time and writes lists that microscopes read; `finescan merge` takes the new scans in."
+    )
+    return rp.Chapter("Where to scan again", (words, rp.Places("Places", columns, tuple(rows), "", _window(done))))

@@ -55,7 +55,7 @@ def _intervals(facts: Mapping[str, Any]) -> rp.Chapter | None:
     for k, level in enumerate(found["levels"]):
         mean, error, width, constant, narrower = (figures_of[n][k] for n in names)
         held = None if mean is None else rp.Score(100 * mean, None if error is None else 100 * error)
-        rows.append((f"{100 * level:g} %", held, width, constant, None if narrower is None else 100 * narrower))
+        rows.append((f"{100 * level:g} %", held, width, constant, None if narrower is None else round(100 * narrower, 1)))
     caption = f"Calibrated on {found['blocks']} blocks of about {found['block_px']:.0f} px along a side"
     checked = f", checked on {found['check_blocks']} others" if found["check_blocks"] else ""
     table = rp.Table("Intervals", columns, tuple(rows), f"{caption}{checked}.")
@@ -69,7 +69,7 @@ def _coverage(curve: Mapping[str, Sequence[float]]) -> rp.Figure:
     nominal = [100 * v for v in curve["nominal"]]
     achieved = [100 * v for v in curve["achieved"]]
     series = (
-        rp.Series("achieved on the test blocks", nominal, achieved),
+        rp.Series("achieved", nominal, achieved),
         rp.Series("as promised", nominal, nominal, reference=True),
     )
     svg = rp.line_plot(series, "promised, %", "achieved, %", title="Coverage of the intervals")
@@ -87,7 +87,7 @@ def _flags(done: Finished) -> rp.Chapter:
         if share > 0:
             box = worst_box(done.flags, name)
             grid = _centred(done.enhanced.grid, box, done.flags.grid)
-            cells = (name.replace("_", " "), 100 * share, FLAGS[name][1], ADVICE[name])
+            cells = (name.replace("_", " "), round(100 * share, 2), FLAGS[name][1], ADVICE[name])
             rows.append(rp.Place(cells, place_box(done.lr, box), on_grid(done.enhanced, grid)))
     if not rows:
         return rp.Chapter("Reasons to doubt", ("No pixel is flagged.",))
@@ -173,13 +173,13 @@ def _places(done: Finished) -> rp.Chapter | None:
         y, x = np.array(field.centre_px) * done.lr.grid.pixel_size_nm / 1e3
         words = " ".join(field.reasons)
         took = (spoken(field.seconds),) if timed else ()
-        cells = (str(k), f"{x:.4g}, {y:.4g}", 100 * field.reduction, *took, words)
+        cells = (str(k), f"{x:.4g}, {y:.4g}", round(100 * field.reduction, 1), *took, words)
         thumbnail = on_grid(done.enhanced, _centred(done.enhanced.grid, box, done.lr.grid))
         rows.append(rp.Place(cells, place_box(done.lr, box), thumbnail))  # type: ignore[arg-type]
     total = 100 * sum(f.reduction for f in found.fields)
     words = (
         f"Fine scans of these {len(rows)} places of {found.plan.frame} would remove {total:.0f} % of the expected "
-        f"error ({found.plan.error_unit}). `finescan rescan {done.facts['folder']} --budget 20min` plans for a budget "
+        f"error: {found.plan.error_unit}. `finescan rescan {done.facts['folder']} --budget 20min` plans for a budget "
         "of beam time and writes lists that microscopes read; `finescan merge` takes the new scans in."
     )
     return rp.Chapter("Where to scan again", (words, rp.Places("Places", columns, tuple(rows), "", _window(done))))

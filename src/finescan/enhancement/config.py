@@ -31,6 +31,8 @@ class EnhanceConfig:
     overlap : coarse pixels that neighbouring tiles share on each side with "smooth"; None = an eighth of a tile.
     saturation : (low, high) grey levels of the coarse map at or beyond which it is cut off, each may be None;
         None alone = the upper limit of an integer format if more than 0.01 % of the pixels hold it.
+    spread : also write what the model itself says of its spread, if it says anything: the standard deviation between
+        the members of an ensemble.
     guard : fall back to interpolation where the coarse map leaves what the network was trained on.
     device : "auto", "cpu" or a torch device.
     threads : torch threads; None = as torch is set.
@@ -48,6 +50,7 @@ class EnhanceConfig:
     threads: int | None = None
     overwrite: bool = False
     pyramid: bool = True
+    spread: bool = False
 
     def __post_init__(self) -> None:
         if self.blending not in BLENDINGS:
@@ -65,7 +68,8 @@ class EnhanceConfig:
     def identity(self) -> dict[str, Any]:
         """The options that change the result (not where or how fast it is computed), for the ledger."""
         names = ("dtype", "blending", "tile", "overlap", "saturation", "guard")
-        return {n: list(v) if isinstance(v := getattr(self, n), tuple) else v for n in names}
+        found = {n: list(v) if isinstance(v := getattr(self, n), tuple) else v for n in names}
+        return {**found, "spread": True} if self.spread else found
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Enhanced:
     notes : plain sentences about what happened (memory ran out, grey levels set to the limit …).
     seconds : wall time of this call.
     computed : blocks computed by this call; 0 when a finished result was found.
+    spread : what the model says of its spread, fine grey levels, positive, float32, on the grid of ``image``: raw, not
+        calibrated, and untouched where interpolation took over. None unless asked for, or if the model says nothing.
     """
 
     image: Image
@@ -86,6 +92,7 @@ class Enhanced:
     notes: tuple[str, ...]
     seconds: float
     computed: int
+    spread: Image | None = None
 
     def __str__(self) -> str:
         return f"{self.image}; {self.computed} blocks in {self.seconds:.1f} s"

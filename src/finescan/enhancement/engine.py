@@ -43,6 +43,11 @@ class _Job:
     windows: Windows | None
 
     @property
+    def spread(self) -> bool:
+        """Whether the model is asked for its spread: it has to have one to say."""
+        return self.config.spread and self.model.states_spread
+
+    @property
     def halo(self) -> int:
         """Coarse pixels around a block that its answer depends on."""
         return self.windows.reach if self.windows else self.model.halo
@@ -62,8 +67,8 @@ def enhance(
     ----------
     model : trained for maps of this pixel size.
     lr : (rows, columns) grey levels of any real format; numpy, memory map or zarr, read block by block.
-    folder : the result is written there (``enhanced.ome.zarr``, ``flags.npy``) and a killed run is continued;
-        None = the result is a numpy array.
+    folder : the result is written there (``enhanced.ome.zarr``, ``flags.npy``, and ``spread.ome.zarr`` if asked for)
+        and a killed run is continued; None = the result is a numpy array.
     config : options.
     progress : called with (blocks done, blocks in all, message).
 
@@ -93,7 +98,9 @@ def enhance(
     notes += _about_clipping(sum(int(b["clipped"]) for b in sink.done().values()), job)
     image = Image(pixels, job.out, f"{stem} enhanced", lr.acquisition, path)
     computed = len(sink.done()) - before
-    return Enhanced(image, TrustMap(flags, lr.grid), tuple(notes), time.perf_counter() - began, computed)
+    stated, where_stated = sink.spread()
+    spread = None if stated is None else Image(stated, job.out, f"{stem} spread", lr.acquisition, where_stated)
+    return Enhanced(image, TrustMap(flags, lr.grid), tuple(notes), time.perf_counter() - began, computed, spread)
 
 
 # ---------------------------------------------------------------------------------------------- setting up
@@ -118,11 +125,13 @@ def _job(model: Model, lr: Image, config: EnhanceConfig, device: str) -> _Job:
 
 def _opened(job: _Job, folder: Path | None) -> tuple[_Job, Sink]:
     if folder is None:
-        return job, MemorySink(job.out, job.lr.grid, job.dtype)
-    prepare(folder, overwrite=job.config.overwrite, need=job.out.size * job.dtype.itemsize)
+        return job, MemorySink(job.out, job.lr.grid, job.dtype, spread=job.spread)
+    each = job.dtype.itemsize + (4 if job.spread else 0)
+    prepare(folder, overwrite=job.config.overwrite, need=job.out.size * each)
     configuration = {**job.config.identity(), "dtype": job.dtype.str, "saturation": list(job.looked.saturation)}
     what = {"model": model_digest(job.model), "input": job.looked.digest, "configuration": configuration}
-    sink = FolderSink(folder, job.out, job.lr.grid, job.dtype, {"what": what, **job.layout.to_dict()})
+    header = {"what": what, **job.layout.to_dict()}
+    sink = FolderSink(folder, job.out, job.lr.grid, job.dtype, header, spread=job.spread)
     return replace(job, layout=Layout.from_dict(sink.header)), sink  # the same bits need the same blocks
 
 
@@ -137,7 +146,9 @@ def _run(job: _Job, sink: Sink, folder: Path | None, progress: Progress) -> list
     source = Source(
         job.lr, job.work, job.out, model.card, halo=plan.halo, saturation=job.looked.saturation, guard=job.config.guard
     )
-    predictor = Predictor(model, plan, overlap=layout.overlap, tile=tile, note=notes.append, windows=job.windows)
+    predictor = Predictor(
+        model, plan, overlap=layout.overlap, tile=tile, note=notes.append, windows=job.windows, spread=job.spread
+    )
     start = len(plan) - len(missing)
     stages = Stages[Tile, Window, _Answer](
         lambda t: source.read(_cut(t, job)),
@@ -161,6 +172,7 @@ class _Answer:
     window: Window
     grey: NDArray[np.float32]
     tile_px: int
+    spread: NDArray[np.float32] | None = None
 
     @property
     def tile(self) -> Tile:
@@ -177,10 +189,11 @@ def _cut(tile: Tile, job: _Job) -> Tile:
 def _answers(predictor: Predictor, windows: Iterator[Window], missing: set[int], margin: int) -> Iterator[_Answer]:
     for window, net in predictor.blocks(windows, missing.__contains__):
         try:
-            grey = _guarded(window, net, predictor.model, margin)
+            mean, spread = (net, None) if net.ndim == 2 else (net[0], _on_paste(net[1], window))
+            grey = _guarded(window, mean, predictor.model, margin)
         except Exception as e:
             raise StageFailed("computing", window) from e
-        yield _Answer(window, grey, predictor.tile)
+        yield _Answer(window, grey, predictor.tile, spread)
 
 
 def _guarded(window: Window, net: NDArray[np.float32], model: Model, margin: int) -> NDArray[np.float32]:
@@ -189,6 +202,11 @@ def _guarded(window: Window, net: NDArray[np.float32], model: Model, margin: int
         near = window.block[(slice(margin - 2, -(margin - 2)),) * window.block.ndim]
         card = model.card
         net = mixed(net, near, window.doubt, factor=model.factor, gain=card.gain, offset=card.offset)
+    return _on_paste(net, window)
+
+
+def _on_paste(net: NDArray[np.float32], window: Window) -> NDArray[np.float32]:
+    """What lies inside the result."""
     return net[tuple(slice(0, b - a) for a, b in window.tile.paste)]
 
 
@@ -197,9 +215,9 @@ def _finished(answer: _Answer, source: Source, dtype: np.dtype[Any]) -> Finished
     pixels, clipped = in_format(answer.grey, window.missing, dtype)
     start, flags = window.start, window.flags
     if clipped is None:
-        return Finished(window.tile, pixels, start, flags)
+        return Finished(window.tile, pixels, start, flags, spread=answer.spread)
     start, flags = _with_clipped(start, flags, clipped, source.under(window.tile.paste))
-    return Finished(window.tile, pixels, start, flags, int(np.count_nonzero(clipped)))
+    return Finished(window.tile, pixels, start, flags, int(np.count_nonzero(clipped)), answer.spread)
 
 
 def in_format(

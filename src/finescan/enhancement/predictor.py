@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from finescan.models.windows import AT_ONCE, Windows
 from finescan.values import Tile, TilePlan, halved
 
 SMALLEST_TILE = 8
+LEAST_SPREAD = 1e-6  # of the standard deviation of the fine grey levels: members that agree to the bit are not certain
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 Floats = NDArray[np.float32]
@@ -40,14 +42,16 @@ class Predictor:
     tile : largest tile the network is given at once; halved when memory runs out.
     note : is told about it.
     windows : run the network on these windows of a block instead of on tiles.
+    spread : ask the model for its spread, too: what is given out is then (2, rows, columns), mean and spread.
     """
 
     def __init__(
         self, model: Model, plan: TilePlan, *, overlap: int, tile: int, note: Callable[[str], None],
-        windows: Windows | None = None,
+        windows: Windows | None = None, spread: bool = False,
     ) -> None:  # fmt: skip
         self.model, self.plan, self.overlap, self.tile, self._note = model, plan, overlap, tile, note
         self.windows = windows
+        self._kinds: tuple[int, ...] = (2,) if spread else ()
         self.halo = plan.halo - overlap
 
     def blocks(self, windows: Iterable[Window], wanted: Callable[[int], bool]) -> Iterator[tuple[Window, Floats]]:
@@ -88,17 +92,24 @@ class Predictor:
         halo, f = self.halo, self.model.factor
         if self.windows is not None:
             some = max(1, min(AT_ONCE, (self.tile // self.windows.size) ** 2))
-            answer = self.model.predict(block, windows=self.windows, context=halo, at_once=some)
+            answer = self._predict(block, windows=self.windows, context=halo, at_once=some)
             return _cropped(answer, halo * f)
         kept = tuple(n - 2 * halo for n in block.shape)
         plan = TilePlan(kept, (min(self.tile, kept[0]), min(self.tile, kept[1])), halo, f)
         if len(plan) == 1:
-            return _cropped(self.model.predict(block), halo * f)
-        out = np.empty(tuple(n * f for n in kept), np.float32)
+            return _cropped(self._predict(block), halo * f)
+        out = np.empty((*self._kinds, *(n * f for n in kept)), np.float32)
         for tile in plan:
             part = block[tuple(slice(a + halo, b + halo) for a, b in tile.read)]
-            out[tuple(slice(a, b) for a, b in tile.paste)] = _cropped(self.model.predict(part), halo * f)
+            (top, bottom), (left, right) = tile.paste
+            out[..., top:bottom, left:right] = _cropped(self._predict(part), halo * f)
         return out
+
+    def _predict(self, block: Floats, **how: Any) -> Floats:
+        if not self._kinds:
+            return self.model.predict(block, **how)
+        mean, spread = self.model.predict_spread(block, **how)
+        return np.stack([mean, np.maximum(spread, LEAST_SPREAD * self.model.card.hr_grey.std)])
 
     # ------------------------------------------------------------------ smooth blending
     def _blended(self, windows: Iterable[Window], wanted: Callable[[int], bool]) -> Iterator[tuple[Window, Floats]]:
@@ -123,14 +134,14 @@ class Predictor:
     def _blend(self, index: int, kept: dict[int, tuple[Window, Floats]]) -> tuple[Window, Floats]:
         window, _ = kept[index]
         shape = tuple((b - a) * self.model.factor for a, b in window.tile.keep)
-        total, weight = np.zeros(shape), np.zeros(shape)
+        total, weight = np.zeros((*self._kinds, *shape)), np.zeros(shape)
         for other in neighbours(self.plan, index):
             tile = self.plan.tile(other)
-            shares = [self._share(mine, its) for mine, its in zip(window.tile.keep, tile.keep, strict=True)]
-            here = tuple(s[0] for s in shares)
-            w = np.multiply.outer(shares[0][2], shares[1][2])
-            total[here] += w * kept[other][1][tuple(s[1] for s in shares)]
-            weight[here] += w
+            rows, its_rows, down = self._share(window.tile.keep[0], tile.keep[0])
+            columns, its_columns, across = self._share(window.tile.keep[1], tile.keep[1])
+            w = np.multiply.outer(down, across)
+            total[..., rows, columns] += w * kept[other][1][..., its_rows, its_columns]
+            weight[rows, columns] += w
         return window, (total / weight).astype(np.float32)
 
     def _share(self, mine: tuple[int, int], its: tuple[int, int]) -> tuple[slice, slice, NDArray[np.float64]]:
@@ -167,4 +178,4 @@ def needed(plan: TilePlan, missing: set[int], *, blended: bool) -> list[Tile]:
 
 
 def _cropped(answer: Floats, margin: int) -> Floats:
-    return answer[(slice(margin, -margin or None),) * answer.ndim]
+    return answer[(..., *(slice(margin, -margin or None),) * 2)]

@@ -19,17 +19,19 @@ from finescan.io.ome_zarr import create_ome_zarr, finish_ome_zarr, open_ome_zarr
 from finescan.values import Grid, Image, Tile
 
 STORE, PARTIAL, FLAGS = "enhanced.ome.zarr", "enhanced.partial.ome.zarr", "flags.npy"
+SPREAD = "spread.ome.zarr"  # what the model says of its spread; complete when the result is
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A block ready to be kept: pixels of ``tile.paste``, flag bits from coarse pixel ``start``, values clipped."""
+    """A block ready to be kept: pixels and spread of ``tile.paste``, flag bits from ``start`` on, values clipped."""
 
     tile: Tile
     pixels: NDArray[Any]
     start: tuple[int, ...]
     flags: NDArray[np.uint8]
     clipped: int = 0
+    spread: NDArray[np.float32] | None = None
 
     @property
     def paste(self) -> tuple[slice, ...]:
@@ -54,13 +56,17 @@ class Sink(Protocol):
     def finish(self, lr: Image, name: str, pyramid: bool) -> tuple[Any, Any, str]:
         """All blocks are there: (pixels, flags, path)."""
 
+    def spread(self) -> tuple[Any, str]:
+        """After :meth:`finish`: (spread, path); None where none was asked for."""
+
 
 class MemorySink:
     """Result in numpy arrays."""
 
-    def __init__(self, out: Grid, flags: Grid, dtype: np.dtype[Any]) -> None:
+    def __init__(self, out: Grid, flags: Grid, dtype: np.dtype[Any], *, spread: bool = False) -> None:
         self.pixels = np.zeros(out.shape, dtype)
         self.flags = np.zeros(flags.shape, np.uint8)
+        self._spread = np.zeros(out.shape, np.float32) if spread else None
         self._done: dict[int, dict[str, Any]] = {}
 
     def done(self) -> Mapping[int, Mapping[str, Any]]:
@@ -71,11 +77,17 @@ class MemorySink:
         """Keep a block."""
         self.pixels[block.paste] = block.pixels
         self.flags[block.flagged] |= block.flags
+        if self._spread is not None:
+            self._spread[block.paste] = block.spread
         self._done[block.tile.index] = {"clipped": block.clipped, "tile": tile_px}
 
     def finish(self, lr: Image, name: str, pyramid: bool) -> tuple[Any, Any, str]:
         """The arrays."""
         return self.pixels, self.flags, ""
+
+    def spread(self) -> tuple[Any, str]:
+        """The array, or None."""
+        return self._spread, ""
 
 
 class FolderSink:
@@ -85,7 +97,16 @@ class FolderSink:
     changes nothing, so a crash at any moment leaves a state from which the run goes on.
     """
 
-    def __init__(self, folder: Path, out: Grid, flags: Grid, dtype: np.dtype[Any], header: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        out: Grid,
+        flags: Grid,
+        dtype: np.dtype[Any],
+        header: Mapping[str, Any],
+        *,
+        spread: bool = False,
+    ) -> None:
         self.folder = folder
         self._ledger = Ledger.open(folder / LEDGER, header)
         self.header = self._ledger.header
@@ -94,16 +115,25 @@ class FolderSink:
         if not self.complete and not self._ledger.done:
             shutil.rmtree(partial, ignore_errors=True)  # made before the first block was recorded: nothing in it
             _create_flags(folder / FLAGS, flags.shape)
-            create_ome_zarr(partial, out, dtype, chunk=self.header["chunk"], shard=self.header.get("shard"))
+            self._create(partial, out, dtype)
+            if spread:
+                shutil.rmtree(folder / SPREAD, ignore_errors=True)
+                self._create(folder / SPREAD, out, np.dtype(np.float32))
         self._array = open_ome_zarr(folder / STORE if self.complete else partial)
+        self._spread = open_ome_zarr(folder / SPREAD) if spread else None
+
+    def _create(self, path: Path, grid: Grid, dtype: np.dtype[Any]) -> None:
+        create_ome_zarr(path, grid, dtype, chunk=self.header["chunk"], shard=self.header.get("shard"))
 
     def done(self) -> Mapping[int, Mapping[str, Any]]:
         """Facts of the finished blocks by index."""
         return self._ledger.done
 
     def write(self, block: Finished, tile_px: int) -> None:
-        """Pixels, then flags, then the line in the ledger."""
+        """Pixels, spread and flags, then the line in the ledger."""
         self._array[block.paste] = block.pixels
+        if self._spread is not None:
+            self._spread[block.paste] = block.spread
         if block.flags.any():
             flags = np.load(self.folder / FLAGS, mmap_mode="r+")  # opened anew: mapped pages count as our memory
             flags[block.flagged] |= block.flags
@@ -114,9 +144,15 @@ class FolderSink:
         """Add pyramid and metadata, then give the store its final name."""
         store = self.folder / STORE
         if not self.complete:
+            if self._spread is not None:
+                finish_ome_zarr(self.folder / SPREAD, name=f"{name} spread", acquisition=lr.acquisition, pyramid=False)
             finish_ome_zarr(self.folder / PARTIAL, name=name, acquisition=lr.acquisition, pyramid=pyramid)
             (self.folder / PARTIAL).replace(store)
         return open_ome_zarr(store), np.load(self.folder / FLAGS, mmap_mode="r+"), str(store)
+
+    def spread(self) -> tuple[Any, str]:
+        """The store, or None."""
+        return self._spread, "" if self._spread is None else str(self.folder / SPREAD)
 
 
 def prepare(folder: Path, *, overwrite: bool, need: int) -> Path:
@@ -152,7 +188,7 @@ def prepare(folder: Path, *, overwrite: bool, need: int) -> Path:
 
 def _discard(folder: Path) -> None:
     (folder / LEDGER).unlink(missing_ok=True)  # first: without it nothing counts as done
-    for name in (STORE, PARTIAL):
+    for name in (STORE, PARTIAL, SPREAD):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
     (folder / FLAGS).unlink(missing_ok=True)

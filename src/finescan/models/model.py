@@ -66,6 +66,11 @@ class Model:
         return architecture(self.card.architecture).stack
 
     @property
+    def states_spread(self) -> bool:
+        """Whether :meth:`predict_spread` says more than zero: an ensemble for pictures."""
+        return len(self.members) > 1 and self.card.axes == "YX"
+
+    @property
     def wants_position(self) -> bool:
         """Whether the distance from the rotation axis is an input."""
         return bool(self._arguments.get("position", 0))
@@ -136,9 +141,16 @@ class Model:
             return self._run(block, 1, bfloat16, windows or self.windows, context, at_once)[0]
         return self._block(block, position, bfloat16)
 
-    def predict_spread(self, block: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict_spread(
+        self,
+        block: NDArray[np.float32],
+        *,
+        windows: Windows | None = None,
+        context: int = 0,
+        at_once: int = AT_ONCE,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """As :meth:`predict` of a picture, and the standard deviation between the members (zeros for a single one)."""
-        mean, spread = self._run(block, 2, windows=self.windows)
+        mean, spread = self._run(block, 2, False, windows or self.windows, context, at_once)
         return mean, spread
 
     def predict_stacks(

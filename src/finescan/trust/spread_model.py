@@ -31,7 +31,7 @@ _FLOOR = 0.02  # of the rms error: smaller errors are as good as none, and their
 _FARTHEST = 3.0  # standard deviations of a property, beyond which it is held
 _BOUND = 2.5  # of the logarithm: no spread is more than 12 times the typical one, or less than a twelfth
 SHRINKAGES = (1.0, 0.85, 0.7, 0.5, 0.0)
-_LEVEL, _DEAR = 0.9, 0.01
+_LEVEL, _DEAR = 0.9, 0.15
 _FOLD_PX = 32  # edge of the blocks that are left out in turn to choose the shrinkage
 
 Floats = NDArray[np.float32]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ class _View:
 def _parts(patches: PatchSet | VolumePatchSet) -> Iterator[_Part]:
     if isinstance(patches, VolumePatchSet):
         for volume in patches.pieces:
-            yield _Part(volume.start, volume.hr, lambda role, p=volume: patches.counted(p, role))
+            yield _Part(volume.start, volume.hr, partial(patches.counted, volume))
         return
     for piece in patches.pieces:
         start = np.rint(patches.out_grid.to_index(piece.out_grid.origin_nm)).astype(int).tolist()

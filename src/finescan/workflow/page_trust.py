@@ -16,6 +16,7 @@ from finescan.workflow.suggesting import Suggestion
 
 if TYPE_CHECKING:
     from finescan.workflow.page import Finished
+    from finescan.workflow.page_volume import FinishedVolume
 
 THUMBNAIL_PX = 96  # output pixels along a picture of a place
 _LEVEL_NAMES = {0.8: "80 %", 0.9: "90 %", 0.95: "95 %"}
@@ -25,6 +26,19 @@ def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
     """Intervals, reasons to doubt with their worst places, parts unlike the training area, and where to scan again."""
     parts = (_intervals(done.facts), _flags(done), _unlike(done), _places(done))
     return tuple(c for c in parts if c is not None)
+
+
+def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
+    """Intervals, and reasons to doubt, of a volume."""
+    columns = (rp.Column("flag"), rp.Column("share", "%"), rp.Column("what it means"), rp.Column("what to do"))
+    rows = [
+        (name.replace("_", " "), round(100 * share, 2), FLAGS[name][1], ADVICE[name])
+        for name, share in sorted(done.flags.shares().items(), key=lambda s: -s[1])
+        if share > 0
+    ]
+    part = rp.Table("Flags", columns, tuple(rows)) if rows else "No voxel is flagged."
+    doubts = rp.Chapter("Reasons to doubt", (part,))
+    return tuple(c for c in (_intervals(done.facts), doubts) if c is not None)
 
 
 def overlay(done: Finished) -> rp.Layer | None:
@@ -55,7 +69,9 @@ def _intervals(facts: Mapping[str, Any]) -> rp.Chapter | None:
     for k, level in enumerate(found["levels"]):
         mean, error, width, constant, narrower = (figures_of[n][k] for n in names)
         held = None if mean is None else rp.Score(100 * mean, None if error is None else 100 * error)
-        rows.append((f"{100 * level:g} %", held, width, constant, None if narrower is None else round(100 * narrower, 1)))
+        rows.append(
+            (f"{100 * level:g} %", held, width, constant, None if narrower is None else round(100 * narrower, 1))
+        )
     caption = f"Calibrated on {found['blocks']} blocks of about {found['block_px']:.0f} px along a side"
     checked = f", checked on {found['check_blocks']} others" if found["check_blocks"] else ""
     table = rp.Table("Intervals", columns, tuple(rows), f"{caption}{checked}.")

@@ -13,6 +13,7 @@ from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
 from finescan.values import Grid, Image, Pair, Region, TrustMap
+from finescan.workflow import page_trust
 from finescan.workflow.intervals import Intervals
 from finescan.workflow.page import headline_facts, learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
@@ -50,6 +51,7 @@ def build(done: FinishedVolume, plan: Plan) -> rp.Report:
         registrations=tuple(_registration(done, p) for p in done.pairs),
         curves=rp.Curves(learning(card.training, ("interpolated",)), _histograms(done), spectra(done.report)),
         metrics=tuple(score_tables(done.report, VOLUME_METRICS)),
+        trust=page_trust.volume_chapters(done),
         measurements=_measurements(done),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
@@ -66,7 +68,7 @@ def _overview(done: FinishedVolume) -> rp.VolumeScene:
     boxes = [rp.VolumeBox.of(p.name, fine_box(done.patches, p)) for p in done.patches.pieces]
     for k, (region, _) in enumerate(held_out(done.patches)):
         boxes.append(rp.VolumeBox.of(f"test {k + 1}", region, "held-out"))
-    layers = [_coarse(done), rp.VolumeLayer("enhanced", done.enhanced)]
+    layers = [_coarse(done), rp.VolumeLayer("enhanced", done.enhanced), *_uncertainty(done)]
     return rp.VolumeScene(
         "The whole volume",
         "Coarse and enhanced, at the slices the slider stops at. Boxes: fine scans, and the held-out blocks the "
@@ -85,6 +87,15 @@ def _coarse(done: FinishedVolume) -> rp.VolumeLayer:
     """The coarse volume, in a grey window of its own."""
     middle = np.asarray(done.lr.data[done.lr.grid.shape[0] // 2])
     return rp.VolumeLayer("coarse", done.lr, rp.grey_window([middle]))
+
+
+def _uncertainty(done: FinishedVolume) -> list[rp.VolumeLayer]:
+    """Half width of the 90 % interval, in colours."""
+    half = None if done.intervals is None else done.intervals.uncertainty
+    if half is None:
+        return []
+    top = float(np.nanpercentile(np.asarray(half.data[half.grid.shape[0] // 2]), 99.5)) or 1.0
+    return [rp.VolumeLayer("± (90 %)", half, (0.0, top), "cividis", "grey levels")]
 
 
 def _close_looks(done: FinishedVolume) -> list[rp.VolumeScene]:

@@ -25,7 +25,7 @@ from finescan.workflow.reading import Outcome, as_planned
 
 PLAN_FILE, PICTURE_FILE = "rescan.json", "rescan.png"
 LISTED = 12  # fields in the printed summary
-INTERVAL_UNIT = "expected squared error by the calibrated intervals (squared grey levels of the fine scan)"
+INTERVAL_UNIT = "squared grey levels of the fine scan, from the calibrated intervals"
 ERROR_UNIT = "local variance of the coarse map beyond noise, weighted by flags (squared grey levels)"
 
 

@@ -147,7 +147,7 @@ def test_a_region_in_the_plan_repeats_only_the_enhancement_and_gives_the_same_bi
     edit(copy, "measure.objects", "none")
     edit(copy, "result.tiff", False)
     done = go(volumes, copy)
-    assert events(copy)[len(before) :] == ["start", "enhanced", "judged", "done"]
+    assert events(copy)[len(before) :] == ["start", "enhanced", "judged", "intervals", "done"]
     part = stored(copy)
     assert part.grid.same_as(whole.grid.crop((10, 21, 4), (40, 70, 33)), tolerance=1e-3)
     assert np.array_equal(part.array(), voxels[10:40, 21:70, 4:33])

@@ -256,12 +256,33 @@ def evaluate(
     pixel_size: Annotated[str | None, typer.Option(help="Pixel size of the result in nm.")] = None,
     fine_pixel_size: FinePixelSize = None,
     volume: Volume = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Also write the figures to this JSON.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Also write the figures to this JSON; with --physical to this folder."),
+    ] = None,
+    physical: Annotated[
+        bool, typer.Option("--physical", help="The fine image was recorded apart: match pieces of the result in it.")
+    ] = False,
+    rule: Annotated[str, typer.Option(help="With --physical: robust, or published (Möller et al. 2023).")] = "robust",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Judge an enhanced image against a recorded fine scan; needs no network."""
     reading = reading_of(pixel_size, fine_pixel_size, volume=volume)
+    if physical:
+        from finescan.workflow.physical import PhysicalOptions
+
+        found = workflow.evaluate_physical(
+            result,
+            reference,
+            output,
+            coarse=coarse,
+            options=PhysicalOptions(rule),
+            reading=reading,
+            overwrite=overwrite,
+        )
+        show(found, as_json)
+        return
     judged = workflow.evaluate_files(
         result, reference, coarse=coarse, reading=reading, output=output, overwrite=overwrite
     )

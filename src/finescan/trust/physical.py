@@ -29,12 +29,13 @@ Array = NDArray[np.float64]
 Corner = tuple[int, int]
 
 RULES = ("robust", "published")
-SMOOTH_PX = 1.5  # of both pictures for proposals (robust)
-PROPOSALS, PROPOSAL_GAP = 5, 6  # most places, and pixels between any two
+SMOOTH_PX, RIM_PX = 1.5, 4  # of both pictures for proposals (robust), and what is cut off a smoothed piece
+PROPOSALS, PROPOSAL_GAP = 4, 6  # most places, and pixels between any two
 RIVAL = 0.95  # of the best correlation, from which on another place is a rival
 MOST_RIVALS = 99
 SCALES = tuple(np.linspace(0.9, 1.1, 25).tolist())
 TURNS_DEG = tuple(np.linspace(-3.0, 3.0, 25).tolist())
+THINNED_PX = 120
 PERIMETER_PX = 50  # published
 NEAR_PX = 8  # robust: a proposal moves this far while it is scaled and turned
 LEAST_OVERLAP = 0.5  # of the piece that must lie in the fine image
@@ -55,6 +56,7 @@ class Match:
     piece, fine : what is compared, of one shape: the piece, and the fine picture on its pixels (robust); the scaled and
         turned piece, and the fine pixels under it (published).
     known : where both say something.
+    rule : that was used.
     """
 
     centre: tuple[float, float]
@@ -66,6 +68,12 @@ class Match:
     piece: Array = field(repr=False)
     fine: Array = field(repr=False)
     known: NDArray[np.bool_] = field(repr=False)
+    rule: str = "robust"
+
+    def applied(self, picture: NDArray[Any]) -> Array:
+        """Another picture of the piece's place, treated as the piece was, to be compared with ``fine``."""
+        values = np.asarray(picture, np.float64)
+        return values if self.rule == "robust" else _turned_piece(_resized(values, self.scale), self.turn_deg)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON."""
@@ -169,13 +177,14 @@ def _peaks(scores: Array, count: int, gap: int) -> list[Corner]:
 
 # ---------------------------------------------------------------------------------------------- ours
 def _robust(piece: Array, fine: Array, by: str, scales: Sequence[float], turns: Sequence[float], span: float) -> Match:
-    calm_piece, calm = (ndimage.gaussian_filter(v, SMOOTH_PX) for v in (piece, fine))
+    rim = (slice(RIM_PX, -RIM_PX),) * 2  # smoothed with nothing beyond the edge
+    calm_piece, calm = ndimage.gaussian_filter(piece, SMOOTH_PX)[rim], ndimage.gaussian_filter(fine, SMOOTH_PX)
     scores = pearson_map(calm, calm_piece)
     places = _peaks(scores, MOST_RIVALS + 1, PROPOSAL_GAP)
     heights = np.array([scores[p] for p in places])
     rivals = int((heights[1:] >= RIVAL * heights[0]).sum()) if heights[0] > 0 else 0
     second = float(heights[1] / heights[0]) if len(heights) > 1 and heights[0] > 0 else 0.0
-    middle = (np.array(piece.shape) - 1) / 2
+    middle = (np.array(calm_piece.shape) - 1) / 2
     best: tuple[float, Array] | None = None
     for place in places[:PROPOSALS]:
         found = _refined(calm_piece, calm, np.array([*(place + middle), 1.0, 0.0]), scales, turns)
@@ -185,13 +194,27 @@ def _robust(piece: Array, fine: Array, by: str, scales: Sequence[float], turns: 
     assert best is not None  # there is always a highest place
     polished = _polished(calm_piece, calm, best[1])
     theirs, known = _seen(fine, piece.shape, polished)
-    r = _correlation(calm_piece, *_seen(calm, piece.shape, polished))
+    r = _correlation(calm_piece, *_seen(calm, calm_piece.shape, polished))
     y, x, scale, turn = polished.tolist()
     return Match((y, x), scale, turn, r, rivals, max(second, 0.0), piece, theirs, known)
 
 
 def _refined(piece: Array, fine: Array, start: Array, scales: Sequence[float], turns: Sequence[float]) -> Array:
-    """Best scale, then turn, then scale again, each with the place that fits it best nearby."""
+    """Best scale, then turn, then scale again, each with the place that fits it best nearby.
+
+    Of large pieces every second pixel is looked at: they are smoothed, and are polished afterwards.
+    """
+    if min(piece.shape) < THINNED_PX:
+        return _stepped(piece, fine, start, scales, turns)
+    half = [(n - 1) // 2 for n in piece.shape]
+    thin = piece[: 2 * half[0] + 1 : 2, : 2 * half[1] + 1 : 2]
+    aside = np.array([*((np.array(piece.shape) - 1) / 2 - half), 0.0, 0.0])
+    double = np.array([1.0, 1.0, 2.0, 1.0])
+    found = _stepped(thin, fine, (start - aside) * double, [2 * s for s in scales], turns)
+    return np.asarray(found / double + aside)
+
+
+def _stepped(piece: Array, fine: Array, start: Array, scales: Sequence[float], turns: Sequence[float]) -> Array:
     found, best = start, -np.inf
     for which, values in ((2, scales), (3, turns), (2, scales)):
         for value in values:
@@ -225,7 +248,9 @@ def _turned(where: Array) -> Array:
     return np.asarray(where[2] * np.array([[c, s], [-s, c]]))
 
 
-def _seen(fine: Array, shape: Sequence[int], where: Array, *, order: int = 3) -> tuple[Array, NDArray[np.bool_]]:
+def _seen(
+    fine: Array, shape: Sequence[int], where: Array, *, order: int = 3, prefilter: bool = True
+) -> tuple[Array, NDArray[np.bool_]]:
     """The fine picture on the pixels of a piece of this shape, and which of them it covers."""
     matrix, centre = _turned(where), where[:2]
     offset = centre - matrix @ ((np.array(shape) - 1) / 2)
@@ -235,8 +260,9 @@ def _seen(fine: Array, shape: Sequence[int], where: Array, *, order: int = 3) ->
         return np.zeros(tuple(shape)), np.zeros(tuple(shape), bool)
     part = fine[low[0] : high[0], low[1] : high[1]]
     out = ndimage.affine_transform(
-        part, matrix, offset - low, output_shape=tuple(shape), order=order, mode="constant", cval=np.nan
-    )
+        part, matrix, offset - low, output_shape=tuple(shape), order=order, mode="constant", cval=np.nan,
+        prefilter=prefilter,
+    )  # fmt: skip
     known = np.isfinite(out)
     return np.where(known, out, 0.0), known
 
@@ -265,12 +291,13 @@ def _fit(piece: Array, fine: Array, where: Array, by: str, span: float) -> float
 def _polished(piece: Array, fine: Array, start: Array) -> Array:
     """Place, scale and turn to parts of a pixel, by the correlation of the smoothed pictures."""
     unit = np.array([0.5, 0.5, 0.004, 0.12])  # half a pixel, and half a step of the search
+    spline = ndimage.spline_filter(fine, 3, mode="mirror")
 
     def loss(step: Array) -> float:
-        return -_correlation(piece, *_seen(fine, piece.shape, start + unit * step, order=1))
+        return -_correlation(piece, *_seen(spline, piece.shape, start + unit * step, prefilter=False))
 
     simplex = np.vstack([np.zeros(4), np.eye(4)])
-    options = {"initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-6, "maxfev": 300}
+    options = {"initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-7, "maxfev": 250}
     found = optimize.minimize(loss, np.zeros(4), method="Nelder-Mead", options=options)
     return np.asarray(start + unit * found.x) if -found.fun >= -loss(np.zeros(4)) else start
 
@@ -307,7 +334,7 @@ def _published(
     centre = [top + at[0] + (final.shape[0] - 1) / 2, left + at[1] + (final.shape[1] - 1) / 2]
     r = _correlation(final, place, np.ones(final.shape, bool))
     known = np.ones(final.shape, bool)
-    return Match((centre[0], centre[1]), scale, turn, r, 0, 0.0, final, place, known)
+    return Match((centre[0], centre[1]), scale, turn, r, 0, 0.0, final, place, known, "published")
 
 
 def _first_place(blurred: Array, piece: Array) -> Corner:

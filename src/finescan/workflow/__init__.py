@@ -15,6 +15,7 @@ _HOME = {
     "doctor": "doctor",
     "enhance_file": "verbs",
     "evaluate_files": "evaluating",
+    "evaluate_physical": "physical",
     "import_weights": "importing",
     "lattice_file": "lattices",
     "list_models": "verbs",

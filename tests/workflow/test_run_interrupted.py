@@ -69,7 +69,7 @@ def test_killed_while_training_it_goes_on_with_the_plan_it_had(scans, tmp_path):
     training = json.loads((tmp_path / "run" / "model" / "card.json").read_text())["training"]
     assert training["plan"] == planned and training["steps"] == [planned["steps"]]
     events = [json.loads(line)["event"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert events == ["start", "registered", "start", "trained", "enhanced", "judged", "done"]
+    assert events == ["start", "registered", "start", "trained", "enhanced", "judged", "intervals", "done"]
 
 
 def wait_for_checkpoint(folder: Path, child: subprocess.Popen) -> Path:

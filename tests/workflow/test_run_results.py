@@ -121,7 +121,7 @@ def test_another_number_format_in_the_plan_repeats_only_the_enhancement(copy, sc
     before, levels = events(copy), io.read(copy / "enhanced.tif").array()
     edit(copy, "result.dtype", "float32")
     go(scans, copy)
-    assert since(copy, before) == ["start", "enhanced", "judged", "done"]
+    assert since(copy, before) == ["start", "enhanced", "judged", "intervals", "done"]
     fine = io.read(copy / "enhanced.tif").array()
     assert fine.dtype == np.float32 and np.abs(fine - levels).max() <= 0.51
 
@@ -130,7 +130,7 @@ def test_another_seed_in_the_plan_repeats_training_but_not_registration(copy, sc
     before, levels = events(copy), io.read(copy / "enhanced.tif").array()
     edit(copy, "train.seed", 7)
     go(scans, copy)
-    assert since(copy, before) == ["start", "trained", "enhanced", "judged", "done"]
+    assert since(copy, before) == ["start", "trained", "enhanced", "judged", "intervals", "done"]
     assert (io.read(copy / "enhanced.tif").array() != levels).any()
 
 
@@ -138,7 +138,7 @@ def test_a_result_that_was_deleted_is_made_again(copy, scans):
     before, was = events(copy), (copy / "enhanced.tif").read_bytes()
     (copy / "enhanced.tif").unlink()
     go(scans, copy)
-    assert since(copy, before) == ["start", "enhanced", "judged", "done"]
+    assert since(copy, before) == ["start", "enhanced", "judged", "intervals", "done"]
     assert np.abs(io.read(copy / "enhanced.tif").array() - tifffile.imread(BytesIO(was)).astype(float)).max() <= 1
 
 

@@ -201,4 +201,4 @@ def test_blocks_cover_every_pixel_once_and_are_large_enough():
 
 
 def test_blocks_are_at_least_twice_the_correlation_length():
-    assert (block_side(2.0, 2), block_side(11.3, 2), block_side(11.3, 3)) == (16, 23, 23)
+    assert (block_side(2.0, 2), block_side(11.3, 2), block_side(2.0, 3)) == (12, 23, 6)

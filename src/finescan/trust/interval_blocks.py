@@ -19,7 +19,7 @@ from finescan.values import Region
 FALLEN_TO = float(np.exp(-1))  # of the correlation of neighbours: the correlation length
 LONGEST_LAG = 64  # pixels
 LENGTHS_PER_BLOCK = 2.0
-SMALLEST_BLOCK = {2: 16, 3: 8}  # pixels along an edge: enough to hold a distribution of their own
+SMALLEST_BLOCK = {2: 12, 3: 6}  # pixels along an edge: enough to hold a distribution of their own
 _NOTHING = 4.0  # correlations below this many standard errors of it are none
 _LARGEST_LOOKED_AT = 1 << 22  # pixels per box
 

@@ -8,9 +8,8 @@ holds. The target is the recorded fine scan on the grid of the result, its noise
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,16 @@ from finescan.trust.intervals import (
 )
 from finescan.trust.spread_map import SpreadMap
 from finescan.trust.spread_model import Example, SpreadModel, fit_spread
-from finescan.values import Image, Region, TrustMap
+from finescan.values import Image, Pair, Region, TrustMap
 from finescan.workflow.folder import key_of
+from finescan.workflow.interval_parts import ROLES, Part, parts_of
 from finescan.workflow.judging import on_grid
 from finescan.workflow.opening import Job
 from finescan.workflow.pasting import computed_or
 
 FILE, STORE = "uncertainty.tif", "uncertainty.ome.zarr"
 SHOWN = 0.9  # level of the map that is written
-TARGET = "the recorded fine scan, resampled onto the pixels of the result, noise included"
+TARGET = "a pixel of the fine scan as recorded, noise included"
 _VERSION, _SEED = 1, 0
 _HELD = ("stop", "test")
 
@@ -91,6 +91,8 @@ def measure_intervals(
     raw_spread: Image | None,
     flags: TrustMap,
     check: Consistency | None = None,
+    *,
+    pairs: Sequence[Pair] = (),
 ) -> Intervals:
     """Intervals of what a run has written, for any method and for pictures and volumes alike.
 
@@ -104,16 +106,17 @@ def measure_intervals(
     enhanced : as computed, without recorded pixels pasted in.
     raw_spread : what the network says of its own spread, or None.
     flags : of the result; "no_data" is used.
+    pairs : registration of the fine scans, so that recorded pixels can be compared as they are.
     """
     job.progress(0, 1, "measuring intervals")
     key = key_of(job.folder.facts("enhance").get("key"), model_used, raw_spread is not None, _VERSION)
     if not job.folder.is_done("intervals", key):
         _forget(job.folder.path)
-        found = _measured(patches, enhanced, raw_spread)
+        found = interval_facts(patches, enhanced, raw_spread, pairs)
         job.folder.finish("intervals", key, **found)
         job.folder.log("intervals", method=model_used, **found)
     facts = job.folder.facts("intervals")
-    intervals = _intervals(facts, enhanced, raw_spread, flags)
+    intervals = intervals_from(facts, enhanced, raw_spread, flags)
     intervals = _written(job, intervals)
     job.progress(1, 1, "measuring intervals")
     return intervals
@@ -137,76 +140,31 @@ def intervals_of(enhanced: Image, fine: Floats, start: Sequence[int], scale_px: 
     length = correlation_length([(seen - fine, np.isfinite(seen - fine))])
     side = block_side(length, fine.ndim)
     dealt = _dealt(cut_blocks([region], side))
-    masks = {role: _painted(region, blocks) & np.isfinite(fine) for role, blocks in dealt.items()}
-    view = _View(_Part(region.start, fine, masks.__getitem__), seen, None)
-    return _intervals(_three_parts([view], scale_px, dealt, length), enhanced, None, None)
-
-
-# ---------------------------------------------------------------------------------------------- parts
-@dataclass(frozen=True)
-class _Part:
-    """A fine scan on the out grid: its corner there, its grey levels, and the pixels of a role."""
-
-    start: tuple[int, ...]
-    fine: Floats
-    role: Callable[[str], Bool]
-
-
-@dataclass(frozen=True)
-class _View:
-    """A fine scan with the result over it."""
-
-    part: _Part
-    enhanced: Floats
-    raw: Floats | None
-
-    @property
-    def error(self) -> Floats:
-        return self.enhanced - self.part.fine
-
-    def known(self, role: str) -> Bool:
-        return np.asarray(self.part.role(role) & np.isfinite(self.enhanced))
-
-
-def _parts(patches: PatchSet | VolumePatchSet) -> Iterator[_Part]:
-    if isinstance(patches, VolumePatchSet):
-        for volume in patches.pieces:
-            yield _Part(volume.start, volume.hr, partial(patches.counted, volume))
-        return
-    for piece in patches.pieces:
-        start = np.rint(patches.out_grid.to_index(piece.out_grid.origin_nm)).astype(int).tolist()
-        yield _Part(tuple(start), piece.hr, piece.role_fine)
-
-
-def _views(patches: PatchSet | VolumePatchSet, enhanced: Image, raw: Image | None) -> list[_View]:
-    found = []
-    for part in _parts(patches):
-        grid = patches.out_grid.crop(part.start, [a + n for a, n in zip(part.start, part.fine.shape, strict=True)])
-        stated = None if raw is None else on_grid(raw, grid)
-        found.append(_View(part, on_grid(enhanced, grid), stated))
-    return found
+    masks = {role: _painted(region, blocks) for role, blocks in dealt.items()}
+    part = Part(region.start, seen, seen - fine, masks.__getitem__)
+    return intervals_from(_three_parts([part], scale_px, dealt), enhanced)
 
 
 # ---------------------------------------------------------------------------------------------- measuring
-def _measured(patches: PatchSet | VolumePatchSet, enhanced: Image, raw: Image | None) -> dict[str, Any]:
+def interval_facts(
+    patches: PatchSet | VolumePatchSet, enhanced: Image, raw: Image | None = None, pairs: Sequence[Pair] = ()
+) -> dict[str, Any]:
+    """What is known of the intervals of an enhanced map: plain JSON values, as in ``trust.json``."""
     regions = {role: patches.regions(role) for role in _HELD}
-    return _three_parts(_views(patches, enhanced, raw), patches.sr_factor, regions)
+    return _three_parts(parts_of(patches, enhanced, raw, pairs), patches.sr_factor, regions)
 
 
 def _three_parts(
-    views: Sequence[_View],
-    scale_px: Sequence[float],
-    regions: Mapping[str, Sequence[Region]],
-    length: float | None = None,
+    parts: Sequence[Part], scale_px: Sequence[float], regions: Mapping[str, Sequence[Region]]
 ) -> dict[str, Any]:
     """Spread from the training area, factors from the stop blocks, coverage from the test blocks; plain JSON values."""
-    model = fit_spread((Example(v.enhanced, v.error, v.known("train"), v.raw) for v in views), scale_px)
-    spreads = [model.spread(v.enhanced, v.raw) for v in views]
+    model = fit_spread((Example(p.enhanced, p.error, p.known("train"), p.raw) for p in parts), scale_px)
+    spreads = [model.spread(p.enhanced, p.raw) for p in parts]
     found: dict[str, Any] = {"target": TARGET, "spread_model": model.to_dict(), "levels": []}
     try:
-        length = correlation_length(_held_boxes(views, regions["stop"])) if length is None else length
+        length = correlation_length((p.error, p.known(*ROLES)) for p in parts)
         side = block_side(length, len(scale_px))
-        blocks, checks = (_blocks(views, spreads, role, cut_blocks(regions[role], side)) for role in _HELD)
+        blocks, checks = (_blocks(parts, spreads, role, cut_blocks(regions[role], side)) for role in _HELD)
         calibration = calibrate_blocks(blocks, checks, levels=LEVELS)
     except InputError as e:
         return {**found, "notes": [f"No intervals: {e}"], "sentence": f"There are no intervals. {e}"}
@@ -218,41 +176,20 @@ def _three_parts(
     return found
 
 
-def _held_boxes(views: Sequence[_View], regions: Sequence[Region]) -> Iterator[tuple[Floats, Bool]]:
-    """Errors and known pixels of the held-out boxes, for their correlation."""
-    for view in views:
-        known = view.known("stop")
-        for region in regions:
-            box = _inside(view, region)
-            if box is not None and known[box].any():
-                yield view.error[box], known[box]
-
-
-def _blocks(
-    views: Sequence[_View], spreads: Sequence[Floats], role: str, places: Sequence[Region]
-) -> list[BlockErrors]:
+def _blocks(parts: Sequence[Part], spreads: Sequence[Floats], role: str, places: Sequence[Region]) -> list[BlockErrors]:
     """Blocks at least half of whose pixels are known, each from the first fine scan that shows it so."""
     found: dict[int, BlockErrors] = {}
-    for view, spread in zip(views, spreads, strict=True):
-        known, error, used = view.known(role), view.error, np.zeros(spread.shape, bool)
+    for part, spread in zip(parts, spreads, strict=True):
+        known, used = part.known(role), np.zeros(spread.shape, bool)
         for number, place in enumerate(places):
-            box = _inside(view, place)
+            box = part.inside(place)
             if number in found or box is None:
                 continue
             here = known[box] & ~used[box]
             if np.count_nonzero(here) >= VALID_SHARE * np.prod(place.shape):
-                found[number] = BlockErrors(error[box][here], spread[box][here], place)
+                found[number] = BlockErrors(part.error[box][here], spread[box][here], place)
                 used[box] = True
     return [found[number] for number in sorted(found)]
-
-
-def _inside(view: _View, region: Region) -> tuple[slice, ...] | None:
-    """A box of the out grid in pixels of a view; None where they do not overlap."""
-    ends = [
-        (max(0, a - s), min(n, b - s))
-        for a, b, s, n in zip(region.start, region.stop, view.part.start, view.part.fine.shape, strict=True)
-    ]
-    return None if any(b <= a for a, b in ends) else tuple(slice(a, b) for a, b in ends)
 
 
 def _sentence(calibration: Calibration, side: int) -> str:
@@ -271,7 +208,10 @@ def _sentence(calibration: Calibration, side: int) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- results
-def _intervals(facts: Mapping[str, Any], enhanced: Image, raw: Image | None, flags: TrustMap | None) -> Intervals:
+def intervals_from(
+    facts: Mapping[str, Any], enhanced: Image, raw: Image | None = None, flags: TrustMap | None = None
+) -> Intervals:
+    """Intervals of an enhanced map from what :func:`interval_facts` said of it, or of another map of the same model."""
     model = SpreadModel.from_dict(facts["spread_model"])
     missing = None
     if flags is not None and (gone := flags.where("no_data")).any():

@@ -151,7 +151,7 @@ def complete(
     job.notes += model.card.training.get("notes", [])
     likeness, untypical = typical(lr, model.card)
     job.notes += untypical
-    ranges = intervals.measure_intervals(job, lr, patches, method, enhanced, None, flags, check)
+    ranges = intervals.measure_intervals(job, lr, patches, method, enhanced, None, flags, check, pairs=pairs)
     job.notes += ranges.notes
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     measured = picture_measures.measure(job, lr, hrs, pairs, patches, contestants, enhanced, merged.image)

@@ -1,0 +1,127 @@
+"""Errors of an enhanced map on the parts of the fine scan that train, decide when to stop, and judge.
+
+The error is that of the *recorded* pixels. A fine scan lies on pixels of its own, a little turned against those of the
+result, and resampling it takes away between none and two thirds of its noise, in a pattern that comes and goes over
+some hundred pixels. So where the scan has pixels of the same size, each pixel of the result is compared with the
+nearest recorded one, and the result, which is smooth, is read where that pixel truly lies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan.patches import PatchSet, VolumePatchSet
+from finescan.resampling import sample, spline_coefficients
+from finescan.values import Grid, Image, Pair, Region
+from finescan.workflow.judging import on_grid
+
+ROLES = ("train", "stop", "test")
+SAME_SIZE = 1.1  # of pixels of the scan and of the result, either way
+_AT_ONCE = 1 << 20
+_LARGEST = 1 << 25  # pixels of a fine scan that are looked up one by one; larger ones are compared as resampled
+
+Floats = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fine scan under the result.
+
+    Parameters
+    ----------
+    start : its corner on the pixels of the result.
+    enhanced, error : grey levels of the result, and result - recorded, on these pixels; NaN where one is missing.
+    role : the pixels of a role that count.
+    raw : the network's own spread, or None.
+    """
+
+    start: tuple[int, ...]
+    enhanced: Floats
+    error: Floats
+    role: Callable[[str], Bool]
+    raw: Floats | None = None
+
+    def known(self, *roles: str) -> Bool:
+        """Pixels of any of these roles with a known error."""
+        return np.logical_or.reduce([self.role(r) for r in roles]) & np.isfinite(self.error)
+
+    def inside(self, region: Region) -> tuple[slice, ...] | None:
+        """A box of the result in pixels of the part; None where they do not overlap."""
+        ends = [
+            (max(0, a - s), min(n, b - s))
+            for a, b, s, n in zip(region.start, region.stop, self.start, self.error.shape, strict=True)
+        ]
+        return None if any(b <= a for a, b in ends) else tuple(slice(a, b) for a, b in ends)
+
+
+def parts_of(
+    patches: PatchSet | VolumePatchSet, enhanced: Image, raw: Image | None, pairs: Sequence[Pair] = ()
+) -> list[Part]:
+    """The fine scans of a run with the result over them.
+
+    Parameters
+    ----------
+    raw : the network's own spread on the grid of the result.
+    pairs : registration of the scans; without it they are compared as resampled.
+    """
+    known = {p.hr.name: p for p in pairs}
+    found = []
+    for start, piece, role in _pieces(patches):
+        grid = patches.out_grid.crop(start, [a + n for a, n in zip(start, piece.hr.shape, strict=True)])
+        seen = on_grid(enhanced, grid)
+        pair = known.get(piece.name)
+        whole = pair is not None and _same_size(pair, grid) and grid.size <= _LARGEST
+        error = recorded_error(seen, grid, pair) if whole and pair is not None else seen - piece.hr
+        found.append(Part(start, seen, error, role, None if raw is None else on_grid(raw, grid)))
+    return found
+
+
+def recorded_error(enhanced: Floats, grid: Grid, pair: Pair) -> Floats:
+    """Result less the nearest recorded pixel, the result taken where that pixel lies; NaN beyond the scan.
+
+    Parameters
+    ----------
+    enhanced : the result on ``grid``, which lies in the frame of the coarse map.
+    pair : how the fine scan lies in it.
+    """
+    missing = ~np.isfinite(enhanced)
+    filled = np.where(missing, np.nanmean(enhanced) if not missing.all() else 0.0, enhanced).astype(np.float32)
+    coefficients = spline_coefficients(filled)
+    out = np.full(grid.shape, np.nan, np.float32)
+    recorded, shape = pair.hr.array(), np.array(pair.hr.grid.shape)
+    step = max(1, _AT_ONCE // (grid.size // grid.shape[0]))
+    for first in range(0, grid.shape[0], step):
+        rows = slice(first, min(first + step, grid.shape[0]))
+        axes = [np.arange(rows.start, rows.stop), *(np.arange(n) for n in grid.shape[1:])]
+        index = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+        there = pair.hr.grid.to_index(pair.lr_from_hr.inverse_at(grid.to_nm(index)))
+        nearest = np.rint(there)
+        inside = ((nearest >= 0) & (nearest < shape)).all(axis=-1)
+        nearest = nearest[inside]
+        back = grid.to_index(pair.lr_from_hr(pair.hr.grid.to_nm(nearest)))
+        fine = recorded[tuple(nearest.astype(np.intp).T)].astype(np.float32)
+        out[rows][inside] = sample(coefficients, back, prefiltered=True) - fine
+    out[missing] = np.nan
+    return out
+
+
+def _pieces(patches: PatchSet | VolumePatchSet):  # type: ignore[no-untyped-def]
+    """Corner on the grid of the result, piece, and pixels of a role, of every fine scan."""
+    if isinstance(patches, VolumePatchSet):
+        for volume in patches.pieces:
+            yield volume.start, volume, partial(patches.counted, volume)
+        return
+    for piece in patches.pieces:
+        start = np.rint(patches.out_grid.to_index(piece.out_grid.origin_nm)).astype(int).tolist()
+        yield tuple(start), piece, piece.role_fine
+
+
+def _same_size(pair: Pair, grid: Grid) -> bool:
+    ratios = [a / b for a, b in zip(pair.hr.grid.pixel_size_nm, grid.pixel_size_nm, strict=True)]
+    return all(1 / SAME_SIZE <= r <= SAME_SIZE for r in ratios)

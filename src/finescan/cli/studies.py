@@ -108,6 +108,28 @@ def sandstone(
     print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
 
 
+@app.command()
+def rescan(
+    output: Out = Path("rescan"),
+    quick: Quick = False,
+    full: Full = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Where fine fields pay: plan, record, paste and plan again on steel with rare damage; continues."""
+    from finescan import studies
+    from finescan.studies.rescan_page import text_table
+
+    with Progress(quiet=as_json) as progress:
+        results = studies.study_rescan(
+            output, size=_size(quick, full), seed=seed, device=device, overwrite=overwrite, progress=progress
+        )
+    facts = {"aims": results.aims(), "rows": results.rows, "alone": results.alone, "facts": results.facts}
+    print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
+
+
 def _size(quick: bool, full: bool) -> str:
     if quick and full:
         raise typer.BadParameter("--quick and --full exclude each other. Pass one of them, or none.")

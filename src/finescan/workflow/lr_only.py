@@ -98,6 +98,9 @@ def complete_lr_only(
     except FinescanError:
         job.folder.abandon()
         raise
+    for k, image in enumerate(images):
+        if image.acquisition.header:
+            write_whole(job.folder.path / f"header-{pair_name(k, image)[3:]}.txt", image.acquisition.header)
     learned = learn(job, sets)
     job.progress(0, 1, "judging on unseen recorded pixels")
     method, chosen, stop = choose(job, images, learned)
@@ -167,9 +170,6 @@ def _read(job: Job, paths: Sequence[Path]) -> list[Image]:
     state = job.plan.force if job.reading.pixel_size_nm else job.plan.choose
     source = first.acquisition.pixel_size_from or "the file"
     state("coarse.pixel_size_nm", first.grid.pixel_size_nm, f"From {source} of {first.name}.")
-    for k, image in enumerate(images):
-        if image.acquisition.header:
-            write_whole(job.folder.path / f"header-{pair_name(k, image)[3:]}.txt", image.acquisition.header)
     job.step("read", ("coarse.pixel_size_nm",))
     job.progress(1, 1, "reading")
     return images

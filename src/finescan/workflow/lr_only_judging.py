@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan import trust
-from finescan.errors import InputError
 from finescan.patches.grey import cut_levels, saturated
 from finescan.trust import Gain, TrustReport
 from finescan.trust.blocks import blocks
 from finescan.trust.unseen import Method, Reach, UnseenCurve, at_recorded, decimated, reach, unseen
 from finescan.values import Grid, Image, Region
 from finescan.workflow.lattice_judging import LatticeJudgement, judge_lattice
-from finescan.workflow.lr_only_learning import SMALLEST_PX, Learned, as_method, contest, held_boxes, split_px
+from finescan.workflow.lr_only_learning import Learned, as_method, contest, held_boxes, split_px
 
 CANDIDATE = "enhanced"
 KERNELS = {
@@ -164,11 +163,6 @@ def _judge(
 ) -> TrustReport:
     """All images below each other, where they have held-out boxes."""
     used = [k for k, found in enumerate(boxes) if found]
-    if not used:
-        raise InputError(
-            f"No held-out block of at least {SMALLEST_PX} px is left to judge on. Use larger or more images, or a "
-            "smaller factor."
-        )
     rows = np.cumsum([0, *(images[k].grid.shape[0] for k in used)]).tolist()
     shape = rows[-1], max(images[k].grid.shape[1] for k in used)
     grid = Grid.of(shape, images[0].grid.pixel_size_nm)

@@ -30,7 +30,7 @@ from finescan.workflow.learning import train_config, training_options
 from finescan.workflow.opening import Job
 
 LARGE_ENOUGH = 480  # pixels along the shorter side from which four times as many can be learned and judged
-SMALLEST_PX = 24  # of a held-out box, recorded pixels
+SMALLEST_PX = 16  # of a held-out box, recorded pixels
 BLOCKS_ALONG = 16  # blocks of such a share of the picture, but of 16 to 64 px: small pictures need errors, too
 TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed")
 #: single pixels only: averaged coarse versions hold less noise than a scan has, and with them nothing is learned
@@ -94,6 +94,11 @@ def training_sets(job: Job, images: Sequence[Image]) -> dict[str, tuple[Multisca
     job.progress(0, 1, "laying out training data")
     configs = {name: levels_of(name, factor) for name in (LISTS if asked == "auto" else [asked])}
     sets = {name: (config, multiscale_patches(images, config)) for name, config in configs.items()}
+    if not any(held_boxes(images, next(iter(configs.values())), "test")):
+        raise InputError(
+            f"No held-out block of at least {SMALLEST_PX} px is left to judge on. Use larger or more images, or a "
+            "smaller factor."
+        )
     job.step("patches", ("target.factor", "train.levels"))
     job.progress(1, 1, "laying out training data")
     return sets

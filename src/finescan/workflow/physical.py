@@ -154,7 +154,8 @@ def _matched(pictures: Mapping[str, Image], reference: Image, options: PhysicalO
 
 
 def _starts(length: int, side: int, count: int) -> list[int]:
-    return sorted({int(v) for v in np.rint(np.linspace(0, length - side, count))})
+    room = length - side
+    return sorted({int(v) for v in np.rint(np.linspace(0, room, count) if count > 1 else [room / 2])})
 
 
 # ---------------------------------------------------------------------------------------------- saying

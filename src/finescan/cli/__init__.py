@@ -126,8 +126,8 @@ def run(
     if landmarks:
         choices["register.landmarks"] = workflow.load_landmarks(landmarks)
     if lr_only:
-        asked = {"--landmarks": landmarks, "--objective": objective, "--fine-pixel-size": fine_pixel_size}
-        needless = [k for k, v in asked.items() if v is not None]
+        about_fine = ("--landmarks", landmarks), ("--objective", objective), ("--fine-pixel-size", fine_pixel_size)
+        needless = [k for k, v in about_fine if v is not None]
         if needless:
             raise typer.BadParameter(f"{needless[0]} is about fine scans, but with --lr-only there are none.")
         with Progress(quiet=as_json) as progress:
@@ -270,14 +270,12 @@ def evaluate(
     """Judge an enhanced image against a recorded fine scan; needs no network."""
     reading = reading_of(pixel_size, fine_pixel_size, volume=volume)
     if physical:
-        from finescan.workflow.physical import PhysicalOptions
-
         found = workflow.evaluate_physical(
             result,
             reference,
             output,
             coarse=coarse,
-            options=PhysicalOptions(rule),
+            options=workflow.PhysicalOptions(rule),
             reading=reading,
             overwrite=overwrite,
         )

@@ -268,7 +268,7 @@ def _seen(
 
 
 def _reach(shape: Sequence[int], where: Array) -> float:
-    return float(where[2] * np.hypot(*shape) / 2 + 6)
+    return float(where[2] * np.linalg.norm(np.asarray(shape, float)) / 2 + 6)
 
 
 def _correlation(piece: Array, theirs: Array, known: NDArray[np.bool_]) -> float:

@@ -50,7 +50,7 @@ def pair_scores(
     """
     ours, _, _ = matched(piece, fine, known)
     inner = ndimage.binary_erosion(known, np.ones((5, 5)), border_value=1)
-    out = {}
+    out: dict[str, float] = {}
     for name in PAIR_METRICS:
         metric = METRICS[name]
         plain = metric(ours, fine, data_range=data_range, mask=known)
@@ -63,7 +63,7 @@ def scores_by_level(
     piece: NDArray[np.floating], fine: NDArray[np.floating], known: NDArray[np.bool_], *, data_range: float
 ) -> Mapping[int, dict[str, float]]:
     """:func:`pair_scores` of the pair and of averages over 2 x 2 and 4 x 4 pixels, as far as they are large enough."""
-    out = {}
+    out: dict[int, dict[str, float]] = {}
     for n in LEVELS:
         shape = [v // n for v in piece.shape]
         if min(shape) < SMALLEST:

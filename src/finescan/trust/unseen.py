@@ -256,8 +256,9 @@ def _at_step(
         coarse = decimated(picture, step)
         results = {n: at_recorded(method(coarse), picture.shape, step, factor) for n, method in methods.items()}
         valid = unseen(picture.shape, step) & np.isfinite(picture)
-        if bad is not None and bad[k] is not None:
-            valid &= ~bad[k]
+        wrong = None if bad is None else bad[k]
+        if wrong is not None:
+            valid &= ~wrong
         for image in results.values():
             valid &= np.isfinite(image)
         for box in boxes:

@@ -9,6 +9,7 @@ from typing import Any
 
 _HOME = {
     "Outcome": "reading",
+    "PhysicalOptions": "physical",
     "Reading": "reading",
     "check": "reading",
     "demo": "demo",

@@ -127,7 +127,7 @@ def learn(job: Job, sets: Mapping[str, tuple[MultiscaleConfig, PatchSet]]) -> li
     require_method({"result.method": plan.values.get("result.method", "auto"), **plan.part(TRAINED)})
     key = job.step("train", TRAINED)
     job.save_plan()
-    out = []
+    out: list[Learned] = []
     for name, (config, patches) in sets.items():
         network = _trained(job, name, patches, key, (len(out), len(sets)))
         out.append(Learned(name, config, patches, network, fit_contestants(patches)))

@@ -29,7 +29,7 @@ Progress = Callable[[float, float, str], None]
 SHARES = (0.0626, 0.08, 0.1, 0.125, 0.16, 0.2)
 AIM_SHARE, AIM_FACTOR = 0.125, 4.0  # every site is to be rescanned by then; random's error in a quarter of its time
 ALONE_FRAMES = (80, 160, 352)  # fields that random scanning may choose from, px
-PICTURED_PX = 288
+PICTURED_PX = 192
 
 
 @dataclass(frozen=True)

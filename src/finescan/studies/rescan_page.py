@@ -14,13 +14,8 @@ from finescan.studies import rescan_maps as maps
 if TYPE_CHECKING:
     from finescan.studies.rescan import RescanResults
 
-NAMES = {
-    "random": "random, with the map",
-    "uniform grid": "uniform grid, with the map",
-    "uncertainty": "least certain pixels",
-    "planner": "planner",
-}
-ALONE = "random fine scanning alone"
+NAMES = {"random": "random", "uniform grid": "uniform grid", "uncertainty": "least certain", "planner": "planner"}
+ALONE = "random alone"  # without a coarse map
 
 
 def build(results: RescanResults) -> rp.StudyReport:
@@ -41,7 +36,7 @@ def build(results: RescanResults) -> rp.StudyReport:
         facts=_facts(results),
         notes=(
             "The network, and the examples of what candidates amount to, come from an earlier place of the specimen, "
-            f"scanned in {results.facts['earlier']['seconds']:.0f} s. They are not counted: they serve every later map.",
+            f"scanned in {results.facts['earlier']['seconds']:.0f} s. These are not counted: they serve every map.",
             "The registration of the fields is taken as known (each lies about 0.1 µm from where it was planned), and "
             "the network is not trained further between the rounds.",
         ),
@@ -61,7 +56,7 @@ def _sentence(results: RescanResults) -> str:
     rivals = ", ".join(f"{NAMES[n]} {100 * v:.0f} %" for n, v in aims["recall_of"].items() if n != "planner")
     return (
         f"In {100 * q[0]['share']:.3g} % of the time of a fine scan of everything the planner knows the void fraction "
-        f"to {100 * q[0]['planner']:.2g} %; random fine scanning alone, in four times as long, to "
+        f"to {100 * q[0]['planner']:.2g} %; random fine scanning without a coarse map, in four times as long, to "
         f"{100 * q[0]['random at four times']:.2g} %. Damage sites rescanned by an eighth of that time: planner "
         f"{100 * aims['recall']:.0f} %, {rivals}."
     )
@@ -169,7 +164,7 @@ def _words(results: RescanResults) -> tuple[str, ...]:
         "The planner puts fields where the variance of that expected area is largest per second, and learns between "
         "the rounds; the others plan once for each time. The least certain pixels are those of the largest local "
         "variance of the coarse map.",
-        f"{ALONE.capitalize()} spends no time on a coarse map: the mean of tiles drawn without replacement, of that "
+        "Random scanning alone spends no time on a coarse map: the mean of tiles drawn without replacement, of that "
         "size which errs least at each time; median over many draws, then over the maps.",
     )
 

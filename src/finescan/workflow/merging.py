@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,7 @@ class _Old:
     Parameters
     ----------
     run, lr : its folder and coarse scan.
-    hrs, pairs : its fine scans, and their registrations (None = not found).
-    used : those it learned from.
+    hrs, pairs : its fine scans, and their registrations.
     """
 
     run: FinishedFolder
@@ -80,6 +80,11 @@ class _Old:
         """The pairs to go on with; doubtful ones only where there was nothing better."""
         found = [p for p in self.pairs if p.verdict is Verdict.FOUND]
         return found or [p for p in self.pairs if p.verdict is Verdict.DOUBTFUL]
+
+    @cached_property
+    def patches(self) -> PatchSet:
+        """What it learned from."""
+        return _patches(self, self.used, self.run.plan.values.get("split.boxes"))
 
 
 @dataclass(frozen=True)
@@ -321,8 +326,8 @@ def _refuse(old: _Old, bad: Sequence[Pair], good: int, skip: bool) -> None:
 def _greys(old: _Old, pairs: Sequence[Pair]) -> list[tuple[float, float, float]]:
     """Of every rescan: gain and offset of its grey levels against those that the first run lets expect from the coarse
     map, and the mean difference as a share of the run's grey range."""
-    first = _patches(old, old.used)
-    everything = _patches(old, [*old.used, *pairs], first)
+    first = old.patches
+    everything = _patches(old, [*old.used, *pairs], first.boxes)
     span = first.hr_grey.high - first.hr_grey.low
     found = []
     for pair in pairs:
@@ -344,10 +349,9 @@ def _grey(piece: Any, gain: float, offset: float) -> tuple[float, float, float]:
     return a, b, float(np.mean(recorded) - np.mean(expected))
 
 
-def _patches(old: _Old, pairs: Sequence[Pair], before: PatchSet | None = None) -> PatchSet:
-    """What the run learned from, or with ``before`` also from rescans, the held-out areas being those of ``before``."""
+def _patches(old: _Old, pairs: Sequence[Pair], boxes: Mapping[str, Any] | None) -> PatchSet:
+    """Training data of fine scans and rescans, with these areas held out (None = chosen as the run chose them)."""
     values = old.run.plan.values
-    boxes = values.get("split.boxes") if before is None else before.boxes
     greys = dict(zip((hr.name for hr in old.hrs), values.get("merge.grey") or [], strict=False))
     pairs = [
         p if greys.get(p.hr.name) is None else replace(p, hr=with_grey(p.hr, *map(float, greys[p.hr.name])))
@@ -364,7 +368,7 @@ def _plan(old: _Old, new: Sequence[_New], options: MergeOptions) -> Plan:
     plan = Plan(dict(before.values), dict(before.why))
     sizes = [*before.values["fine.pixel_size_nm"], *(n.pair.hr.grid.pixel_size_nm for n in new)]
     plan.force("fine.pixel_size_nm", sizes, "As in the first run; of the rescans from their files.")
-    held = {role: [list(b) for b in boxes] for role, boxes in _patches(old, old.used).boxes.items()}
+    held = {role: [list(b) for b in boxes] for role, boxes in old.patches.boxes.items()}
     plan.force("split.boxes", held, "What the first run held out never becomes training data.")
     plan.force("train.start", str(old.run.path / "model"), "The run that the rescans were planned from.")
     minutes = options.minutes or TUNING * float(before.values["train.minutes"])

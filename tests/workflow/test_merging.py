@@ -15,13 +15,13 @@ from finescan.errors import InputError, OutputError, RegistrationRefused
 from finescan.patches import SplitConfig, make_patches
 from finescan.registration import load_pair
 from finescan.values import Grid, Image, TrustMap, Verdict
-from finescan.workflow import merging
+from finescan.workflow import incoming, merging
 from finescan.workflow.finished import open_finished
 from finescan.workflow.merging import MergeOptions, merge
 from finescan.workflow.rescanning import coarse_scan, error_map, error_unit
 
 INPUT, REFUSED, OUTPUT = 3, 4, 5
-GREYS = merging._greys
+GREYS = incoming._greys
 PLACES = {"F001": (8, 12), "F002": (470, 10)}  # first fine pixels, beside the first fine scan
 SIDE = 144
 
@@ -180,8 +180,8 @@ def known(monkeypatch, merged) -> list:
         why = ("The fine scan was not found: chance gives that.",)
         return replace(pairs["F001"], hr=hr, verdict=Verdict.NOT_FOUND, reasons=why)
 
-    monkeypatch.setattr(merging, "register", register)
-    monkeypatch.setattr(merging, "_greys", lambda old, pairs: [(1.0, 0.0, 0.0)] * len(pairs))
+    monkeypatch.setattr(incoming, "register", register)
+    monkeypatch.setattr(incoming, "_greys", lambda old, pairs: [(1.0, 0.0, 0.0)] * len(pairs))
     return priors
 
 
@@ -191,7 +191,7 @@ def stopped(*arguments, **named) -> None:
 
 
 def test_a_merge_of_a_merge_pastes_all_rescans(asked, known, monkeypatch, merged, rescans, tmp_path) -> None:
-    monkeypatch.setattr(merging, "_greys", GREYS)
+    monkeypatch.setattr(incoming, "_greys", GREYS)
     stopped(merged, [rescans / "bright.tif"], tmp_path / "next", options=MergeOptions(match_grey=True))
     call = asked[0]
     assert call["fine"] == ["fine.tif", "F001.tif", "F002.tif", "bright.tif"]
@@ -257,9 +257,9 @@ def test_a_rescan_of_another_sample_is_named_and_nothing_is_written(asked, known
 
 
 def test_a_doubtful_rescan_needs_force(asked, known, monkeypatch, finished, rescans, tmp_path):
-    real = merging.register
+    real = incoming.register
     doubt = lambda *a, **k: replace(real(*a, **k), verdict=Verdict.DOUBTFUL)  # noqa: E731
-    monkeypatch.setattr(merging, "register", doubt)
+    monkeypatch.setattr(incoming, "register", doubt)
     files = [rescans / "F001.tif"]
     refused(
         RegistrationRefused, finished, files, tmp_path / "out", "F001.tif is found in coarse.tif with doubt", "--force"

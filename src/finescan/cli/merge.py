@@ -44,7 +44,7 @@ def merge(
     from finescan.workflow.rescanning import RescanOptions
 
     further = RescanOptions(budget, until, dwell_us=dwell) if budget or until else None
-    options = MergeOptions(plan, match_grey, skip, minutes, sizes_of(fine_pixel_size), further)
+    options = MergeOptions(plan, match_grey, skip, sizes_of(fine_pixel_size), minutes, further)
     with Progress(quiet=as_json) as progress:
         result = workflow.merge(
             folder,

@@ -80,9 +80,7 @@ def interval_error(half_width: Image, trust: TrustMap) -> NDArray[np.float32]:
     return np.where(known, error, 0).astype(np.float32)
 
 
-def mean_under(
-    fine: Image, coarse: Grid, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def mean_under(fine: Image, coarse: Grid, change: Callable[[NDArray[np.float32]], NDArray[Any]]) -> NDArray[np.float32]:
     """Mean over the fine pixels whose centre lies in each coarse pixel, of what ``change`` makes of them.
 
     Parameters

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,15 +167,13 @@ def run_rescan(
         one = _Lazy(study, model, examples, k)
         for n in maps.STRATEGIES:
             tell(k, size.count, f"map {k + 1} of {size.count}: {n}")
-            found = store.result(
-                f"map-{k}-{n}", lambda n=n, one=one: {"rows": maps.run_strategy(one.map, n, size.shares)}
-            )
+            found = store.result(f"map-{k}-{n}", partial(_told, one, n, size))
             rows[n].append(found["rows"])
-        known = store.result(f"map-{k}", lambda one=one: _facts(one.map, size))
+        known = store.result(f"map-{k}", partial(_facts, one, size))
         alone.append(known.pop("alone"))
         facts.append(known)
         if pictures is None:
-            pictures = {n: [store.picture(f"shown-{n}", lambda n=n, one=one: one.shown()[n])] for n in SHOWN}
+            pictures = {n: [store.picture(f"shown-{n}", partial(one.shown, n))] for n in SHOWN}
     tell(size.count, size.count, "done")
     about = {"maps": facts, "earlier": _about(earlier, size)}
     return RescanResults(study, rows, alone, about, training_facts(store, "network"), pictures or {})
@@ -227,8 +226,12 @@ class _Lazy:
             self._map = maps.Map(section, lr, enhanced, maps.candidates_of(enhanced), self._examples, seed)
         return self._map
 
-    def shown(self) -> dict[str, NDArray[np.float32]]:
-        """A part around the damage site that the planner scans first, once its fields are pasted in."""
+    def shown(self, name: str) -> NDArray[np.float32]:
+        """A part around a damage site that the planner scans, by the names in :data:`SHOWN`."""
+        return self._shown[name]
+
+    @cached_property
+    def _shown(self) -> dict[str, NDArray[np.float32]]:
         one = self.map
         state = maps.start(one)
         seconds = (AIM_SHARE - one.coarse_share) * one.full_s
@@ -268,7 +271,12 @@ def _enhanced(model: Model, lr: Any, study: RescanStudy) -> NDArray[np.float32]:
     return np.asarray(enhance(model, lr, config=EnhanceConfig(dtype="float32", device=study.device)).image.data)
 
 
-def _facts(one: maps.Map, size: Size) -> dict[str, Any]:
+def _told(lazy: _Lazy, strategy: str, size: Size) -> dict[str, Any]:
+    return {"rows": maps.run_strategy(lazy.map, strategy, size.shares)}
+
+
+def _facts(lazy: _Lazy, size: Size) -> dict[str, Any]:
+    one = lazy.map
     times = sorted({*size.shares, *(AIM_FACTOR * s for s in size.shares if AIM_FACTOR * s < 1)})
     return {
         "void_fraction": float(one.voids.mean()),

@@ -182,7 +182,7 @@ def _fitted(one: Map, state: State | None) -> AreaModel:
     known = np.zeros(len(found), bool) if state is None else covered(one, state) >= COVERED
     objects = found.sums(one.voids)[known] if known.any() else np.zeros(0)
     model = one.examples.model(found.features[known], objects)
-    return with_share(model, found.features[~known], objects >= LEAST_PX) if (~known).any() else model
+    return with_share(model, found.features[~known], (objects >= LEAST_PX).astype(float)) if (~known).any() else model
 
 
 def covered(one: Map, state: State) -> NDArray[np.float64]:
@@ -195,8 +195,9 @@ def estimate(one: Map, state: State) -> tuple[float, float]:
     """Void fraction and its standard deviation: recorded voids, and the candidates where nothing was recorded."""
     mean, variance = state.model.expected(one.candidates.features)
     left = 1 - covered(one, state)
-    outside = np.count_nonzero((one.candidates.labels == 0) & ~state.measured)
-    area = float(np.count_nonzero(one.voids & state.measured)) + float(mean @ left) + state.model.missed * outside
+    outside = int(np.count_nonzero((one.candidates.labels == 0) & ~state.measured))
+    recorded = int(np.count_nonzero(one.voids & state.measured))
+    area = recorded + float(mean @ left) + state.model.missed * outside
     return area / state.measured.size, float(np.sqrt(variance @ left**2)) / state.measured.size
 
 
@@ -206,8 +207,8 @@ def rescanned(one: Map, state: State) -> list[bool]:
     for site in one.section.sites:
         y0, y1, x0, x1 = site.box
         here = voids[y0:y1, x0:x1]
-        seen = np.count_nonzero(here & state.measured[y0:y1, x0:x1])
-        out.append(bool(seen >= FOUND * max(1, np.count_nonzero(here))))
+        seen, all_ = int(np.count_nonzero(here & state.measured[y0:y1, x0:x1])), int(np.count_nonzero(here))
+        out.append(seen >= FOUND * max(1, all_))
     return out
 
 
@@ -327,7 +328,7 @@ def random_alone(one: Map, shares: Sequence[float], *, draws: int, frames: Seque
     """
     rng = np.random.default_rng([one.seed, 67])
     true = float(one.voids.mean())
-    rows = []
+    rows: list[Mapping[str, float]] = []
     for share in shares:
         errors = {px: _tile_error(one, px, share, true, draws, rng) for px in frames}
         best = min(errors, key=lambda px: errors[px])

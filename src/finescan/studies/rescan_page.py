@@ -89,7 +89,7 @@ def error_figure(results: RescanResults) -> rp.Figure:
     )  # fmt: skip
     columns = (rp.Column("time", "%"), *(rp.Column(NAMES[n], "%", "lower") for n in results.rows), rp.Column(ALONE, "%", "lower"))  # fmt: skip # noqa: E501
     errors = {n: results.median(n, "error") for n in results.rows}
-    rows = tuple(
+    rows: tuple[tuple[str | float, ...], ...] = tuple(
         (f"{100 * s:.3g}", *(100 * errors[n][k] for n in results.rows), 100 * results.alone_error(s))
         for k, s in enumerate(results.shares())
     )
@@ -127,7 +127,7 @@ def recall_figure(results: RescanResults) -> rp.Figure:
         series, "beam time, % of a fine scan", "damage sites rescanned, %", title="Damage sites rescanned"
     )
     columns = (rp.Column("time", "%"), *(rp.Column(NAMES[n], "%", "higher") for n in results.rows))
-    rows = tuple(
+    rows: tuple[tuple[str | float, ...], ...] = tuple(
         (f"{100 * s:.3g}", *(100 * recall[n][k] for n in results.rows)) for k, s in enumerate(results.shares())
     )
     note = f"A site counts when {100 * maps.FOUND:.0f} % of its pixels lie in recorded fields; median over the maps."

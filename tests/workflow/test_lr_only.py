@@ -12,6 +12,7 @@ from finescan.models import Model, build, complete_arguments, load_model
 from finescan.training.contestants import make_card
 from finescan.values import Grid, Image
 from finescan.workflow.finished import open_finished
+from finescan.workflow.lattice_judging import LatticeJudgement, judge_lattice
 from finescan.workflow.lr_only import complete_lr_only
 
 QUICK = {"train.steps": 1, "train.members": 1, "train.levels": "coarser"}
@@ -103,6 +104,15 @@ def test_a_finished_run_is_not_done_again_and_its_report_can_be(finished, scans,
         workflow.run_lr_only([scans / "noisy.tif", scans / "two.tif"], out)
 
 
+@pytest.fixture
+def no_lattice(monkeypatch):
+    """Lattices are not judged: their fits take most of the time."""
+    monkeypatch.setattr(
+        "finescan.workflow.lr_only_judging.judge_lattice", lambda *args, **kwargs: LatticeJudgement("Not asked for.")
+    )
+
+
+@pytest.mark.usefixtures("no_lattice")
 def test_what_is_not_shown_to_be_better_is_replaced_by_interpolation(scans, tmp_path, monkeypatch):
     monkeypatch.setattr("finescan.workflow.lr_only_learning.best_of", lambda curve, rivals: "fast, coarser")
     done = complete_lr_only([scans / "one.tif"], tmp_path / "run", workflow.Reading(), QUICK)
@@ -113,20 +123,27 @@ def test_what_is_not_shown_to_be_better_is_replaced_by_interpolation(scans, tmp_
     assert any("so the result is the interpolation" in n for n in facts["notes"])
 
 
-def test_several_images_share_one_network_and_need_no_lattice(scans, tmp_path):
-    noise = atoms().with_data(np.random.default_rng(0).integers(0, 999, (128, 128)).astype(np.uint16))
-    io.write(tmp_path / "noise.tif", noise)
+@pytest.mark.usefixtures("no_lattice")
+def test_several_images_share_one_network(scans, tmp_path):
     choices = {**QUICK, "result.method": "lanczos"}
-    done = workflow.run_lr_only([scans / "one.tif", tmp_path / "noise.tif"], tmp_path / "run", choices=choices)
+    done = workflow.run_lr_only([scans / "one.tif", scans / "two.tif"], tmp_path / "run", choices=choices)
     files = {p.name for p in (tmp_path / "run").glob("*.tif")}
-    assert files == {"enhanced-01-one.tif", "enhanced-02-noise.tif", "flags-01-one.tif", "flags-02-noise.tif"}
-    assert [i["name"] for i in done.facts["images"]] == ["one.tif", "noise.tif"] and done.facts["factor"] == 2
+    assert files == {"enhanced-01-one.tif", "enhanced-02-two.tif", "flags-01-one.tif", "flags-02-two.tif"}
+    assert [i["name"] for i in done.facts["images"]] == ["one.tif", "two.tif"] and done.facts["factor"] == 2
     assert done.facts["method"] == "lanczos" and done.facts["verdict"] == "worse"
     assert "Made by lanczos, as was asked for" in done.facts["sentence"] and done.facts["trusted_percent"] == 100.0
-    assert [k["periodic"] for k in done.facts["lattices"]] == [True, False]
-    assert "noise.tif: no lattice found, so none is judged" in done.text
+    assert "two.tif: no lattice found, so none is judged" in done.text
 
 
+def test_what_has_no_lattice_is_not_judged_by_one_and_does_not_fail():
+    noise = np.random.default_rng(0).integers(0, 999, (96, 96)).astype(np.uint16)
+    image = Image(noise, Grid.of((96, 96), 0.02), "noise")
+    found = judge_lattice(image, image.with_data(np.kron(noise, np.ones((2, 2))), image.grid.refine(2)))
+    assert not found.periodic and found.why_not.startswith("No lattice was judged: noise")
+    assert found.to_dict()["recorded"] is None and not [n for n in found.notes() if "columns" in n]
+
+
+@pytest.mark.usefixtures("no_lattice")
 def test_lines_of_a_scanning_probe_are_flattened_visibly(tmp_path):
     from finescan.simulation import simulate_lattice
 

@@ -54,20 +54,24 @@ class RunFolder:
                 f"{self.path} holds a run of other files ({_names(state.get('inputs'))}; these are {_names(inputs)}). "
                 "Choose another folder, or pass --overwrite to replace it."
             )
-        for name in ("pair", "model", "enhanced.ome.zarr", "computed"):
+        for name in ("pair", "model", "enhanced.ome.zarr", "computed", "models"):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in (
             "plan.yaml",
             "enhanced.tif",
             "flags.tif",
+            "fallback.tif",
             "measured.tif",
             "uncertainty.tif",
             "pores.csv",
             "pore_sizes.csv",
             "trust.json",
             "report.html",
+            "levels.csv",
         ):
             (self.path / name).unlink(missing_ok=True)
+        for stale in [*self.path.glob("enhanced-*.tif"), *self.path.glob("flags-*.tif")]:
+            stale.unlink()
         (self.path / "log.jsonl").unlink(missing_ok=True)
         return fresh
 

@@ -93,7 +93,7 @@ def complete_lr_only(
     try:
         recorded = _read(job, paths)
         images = _flattened(job, recorded)
-        sets = training_sets(job, images)
+        sets, held = training_sets(job, images)
         _about_result(job, images)
     except FinescanError:
         job.folder.abandon()
@@ -101,7 +101,7 @@ def complete_lr_only(
     for k, image in enumerate(images):
         if image.acquisition.header:
             write_whole(job.folder.path / f"header-{pair_name(k, image)[3:]}.txt", image.acquisition.header)
-    learned = learn(job, sets)
+    learned = learn(job, sets, held)
     job.progress(0, 1, "judging on unseen recorded pixels")
     method, chosen, stop = choose(job, images, learned)
     judged = judge_images(images, chosen, method)
@@ -114,11 +114,9 @@ def complete_lr_only(
     judged = judged.with_lattices(images, [r[0] for r in results])
     job.notes += judged.notes()
     facts = _facts(job, chosen, method, judged, [r[1] for r in results], [r[2] for r in results])
-    facts["seconds"] = time.perf_counter() - began
+    facts |= {"contest": _contest_facts(stop), "seconds": time.perf_counter() - began}
     write_whole(job.folder.path / "levels.csv", levels_csv(judged))
-    write_json(
-        job.folder.path / "trust.json", {**facts, "judgement": judged.to_dict(), "contest": _contest_facts(stop)}
-    )
+    write_json(job.folder.path / "trust.json", {**facts, "judgement": judged.to_dict()})
     job.progress(0, 1, "report")
     job.save_plan()
     enhanced, flags, checks = zip(*results, strict=True)

@@ -14,9 +14,10 @@ from finescan.patches.grey import cut_levels, saturated
 from finescan.trust import Gain, TrustReport
 from finescan.trust.blocks import blocks
 from finescan.trust.unseen import Method, Reach, UnseenCurve, at_recorded, decimated, reach, unseen
+from finescan.trust.verdict import LEAST_DB
 from finescan.values import Grid, Image, Region
 from finescan.workflow.lattice_judging import LatticeJudgement, judge_lattice
-from finescan.workflow.lr_only_learning import Learned, as_method, contest, held_boxes, split_px
+from finescan.workflow.lr_only_learning import Learned, as_method, contest, split_px
 
 CANDIDATE = "enhanced"
 KERNELS = {
@@ -77,7 +78,7 @@ class Judged:
     @property
     def is_better(self) -> bool:
         """Whether the candidate is better than interpolation one level down *and* at all finer levels there are."""
-        return self.report.verdict == "better" and (self.curve is None or self.reach.everywhere)
+        return down_verdict(self.report) == "better" and (self.curve is None or self.reach.everywhere)
 
     def rejected(self) -> Judged:
         """The same where the result is the interpolation."""
@@ -123,7 +124,7 @@ def judge_images(images: Sequence[Image], learned: Learned, method: str) -> Judg
     """
     patches = learned.patches
     methods = {n: as_method(m, images[0].grid) for n, m in learned.models.items()}
-    boxes = held_boxes(images, learned.config, "test")
+    boxes = learned.held["test"]
     downs = tuple({k: _down(i, k, patches.factor, methods, method) for k in KERNELS} for i in images)
     grey = patches.hr_grey
     points, averages = (_judge([d[k] for d in downs], images, boxes, grey.high - grey.low) for k in KERNELS)
@@ -189,6 +190,28 @@ def _judge(
     )
 
 
+def down_verdict(report: TrustReport) -> str:
+    """Verdict one level down: by PSNR as in :mod:`finescan.trust.verdict`, and by MS-SSIM instead of SSIM.
+
+    The answer is single recorded pixels with all their noise, which SSIM's small windows take for structure.
+    """
+    raw, fitted = (report.gains["psnr"][k] for k in ("raw", "matched"))
+    if "worse" in (raw.significance, fitted.significance):
+        return "worse"
+    better = raw.significance == fitted.significance == "better" and min(raw.mean, fitted.mean) >= LEAST_DB
+    return "better" if better and report.gains["ms_ssim"]["raw"].significance != "worse" else "equal"
+
+
+def _gained(report: TrustReport) -> str:
+    """Figures one level down."""
+    raw, fitted, alike = report.gains["psnr"]["raw"], report.gains["psnr"]["matched"], report.gains["ms_ssim"]["raw"]
+    wins = sum(b.gain["psnr"] > 0 for b in report.blocks)
+    return (
+        f"PSNR {raw.mean:+.2f} ± {raw.error:.2f} dB, {fitted.mean:+.2f} ± {fitted.error:.2f} dB after a gain/offset "
+        f"fit, MS-SSIM {alike.mean:+.3f} ± {alike.error:.3f}; better in {wins} of {len(report.blocks)} held-out blocks"
+    )
+
+
 def verdict_of(judged: Judged) -> tuple[str, str]:
     """Verdict of the result, and the sentence that says how far to trust it."""
     report, far, curve = judged.report, judged.reach, judged.curve
@@ -199,14 +222,14 @@ def verdict_of(judged: Judged) -> tuple[str, str]:
             f"The result is the bicubic interpolation, because nothing better was shown{_why(judged)}. {finer}",
         )
     if not judged.is_better:
-        verdict = "worse" if report.verdict == "worse" else "equal"
+        verdict = "worse" if down_verdict(report) == "worse" else "equal"
         return (
             verdict,
             f"Made by {judged.method}, as was asked for, though nothing better was shown{_why(judged)}. {finer}",
         )
     shown = (
         f"On recorded pixels it had not seen, the result is better than bicubic interpolation up to "
-        f"{100 * far.shown:.0f} % of the recorded resolution. One level down, {report.sentence}"
+        f"{100 * far.shown:.0f} % of the recorded resolution. At 100 %: {_gained(report)}."
     )
     if curve is None:
         return "better", f"{shown} The image is too small to judge other levels."
@@ -225,30 +248,23 @@ def _trend(far: Reach, curve: UnseenCurve) -> str:
 
 def _why(judged: Judged) -> str:
     """Where the candidate failed."""
-    gain, curve, far = judged.report.gains["psnr"]["raw"], judged.curve, judged.reach
+    curve, far = judged.curve, judged.reach
     if judged.method == "bicubic":
         return " where the choice is made"
-    said = f": on unseen recorded pixels {judged.method} gains {gain.mean:+.2f} ± {gain.error:.2f} dB at 100 %"
-    if judged.report.verdict != "better" or curve is None:
-        return f"{said}{_what_else(judged)}"
+    said = f": on unseen recorded pixels at 100 % {judged.method} gains {_gained(judged.report)}"
+    if down_verdict(judged.report) != "better" or curve is None:
+        return said
     worst = min(
         (k for k, v in enumerate(curve.levels) if v >= 1 - 1e-9 and not curve.better[k]),
         key=lambda k: curve.gains[k].mean,
     )
-    lost = curve.gains[worst]
-    finest = f"{said}, but {lost.mean:+.2f} ± {lost.error:.2f} dB at {100 * curve.levels[worst]:.0f} %"
+    lost, alike = curve.gains[worst], curve.similarity[worst]
+    finest = (
+        f"{said}, but {lost.mean:+.2f} ± {lost.error:.2f} dB and MS-SSIM {alike.mean:+.3f} at "
+        f"{100 * curve.levels[worst]:.0f} %"
+    )
     smaller = [f for f in (3, 2) if f < curve.factor and far.shown >= f - 1e-9]
     return finest + (f"; a factor of {smaller[0]} (--factor {smaller[0]}) may be had" if smaller else "")
-
-
-def _what_else(judged: Judged) -> str:
-    ssim = judged.report.gains["ssim"]["raw"]
-    fitted, n = judged.report.gains["psnr"]["matched"], judged.report.facts["n_blocks"]
-    if ssim.significance == "worse":
-        return f" and {ssim.mean:+.3f} in SSIM"
-    if fitted.significance != "better":
-        return f", {fitted.mean:+.2f} ± {fitted.error:.2f} dB after a gain/offset fit, in {n} blocks"
-    return f", in {n} blocks"
 
 
 def levels_csv(judged: Judged) -> str:

@@ -32,6 +32,7 @@ from finescan.workflow.opening import Job
 LARGE_ENOUGH = 480  # pixels along the shorter side from which four times as many can be learned and judged
 SMALLEST_PX = 16  # of a held-out box, recorded pixels
 BLOCKS_ALONG = 16  # blocks of such a share of the picture, but of 16 to 64 px: small pictures need errors, too
+Boxes = tuple[tuple[Region, ...], ...]  # of every image
 TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed")
 #: single pixels only: averaged coarse versions hold less noise than a scan has, and with them nothing is learned
 _POINTS = ("nearest",)
@@ -54,6 +55,7 @@ class Learned:
     config, patches : the list, and the training set it made.
     network : trained.
     contestants : nearest, bicubic, lanczos, ridge.
+    held : "stop" and "test" -> boxes of every image in recorded pixels.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Learned:
     patches: PatchSet
     network: Model
     contestants: Mapping[str, Model]
+    held: Mapping[str, Boxes]
 
     @property
     def models(self) -> dict[str, Model]:
@@ -85,8 +88,10 @@ def choose_factor(job: Job, images: Sequence[Image]) -> int:
     return factor
 
 
-def training_sets(job: Job, images: Sequence[Image]) -> dict[str, tuple[MultiscaleConfig, PatchSet]]:
-    """The training set of every list of zoom levels that is to be tried."""
+def training_sets(
+    job: Job, images: Sequence[Image]
+) -> tuple[dict[str, tuple[MultiscaleConfig, PatchSet]], dict[str, Boxes]]:
+    """The training set of every list of zoom levels that is to be tried, and the held-out boxes, which they share."""
     factor = choose_factor(job, images)
     asked = job.plan.choose(
         "train.levels", "auto", "Several lists are tried; what does best on unseen recorded pixels is used."
@@ -94,14 +99,15 @@ def training_sets(job: Job, images: Sequence[Image]) -> dict[str, tuple[Multisca
     job.progress(0, 1, "laying out training data")
     configs = {name: levels_of(name, factor) for name in (LISTS if asked == "auto" else [asked])}
     sets = {name: (config, multiscale_patches(images, config)) for name, config in configs.items()}
-    if not any(held_boxes(images, next(iter(configs.values())), "test")):
+    held = held_boxes(images, next(iter(configs.values())))
+    if not any(held["test"]):
         raise InputError(
             f"No held-out block of at least {SMALLEST_PX} px is left to judge on. Use larger or more images, or a "
             "smaller factor."
         )
     job.step("patches", ("target.factor", "train.levels"))
     job.progress(1, 1, "laying out training data")
-    return sets
+    return sets, held
 
 
 def levels_of(name: str, factor: int) -> MultiscaleConfig:
@@ -117,7 +123,7 @@ def levels_of(name: str, factor: int) -> MultiscaleConfig:
     return config
 
 
-def learn(job: Job, sets: Mapping[str, tuple[MultiscaleConfig, PatchSet]]) -> list[Learned]:
+def learn(job: Job, sets: Mapping[str, tuple[MultiscaleConfig, PatchSet]], held: Mapping[str, Boxes]) -> list[Learned]:
     """A network for every training set; the time budget is shared."""
     plan = job.plan
     plan.choose("train.minutes", 1.0, "Most of the gain is there after a minute.")
@@ -130,7 +136,7 @@ def learn(job: Job, sets: Mapping[str, tuple[MultiscaleConfig, PatchSet]]) -> li
     out: list[Learned] = []
     for name, (config, patches) in sets.items():
         network = _trained(job, name, patches, key, (len(out), len(sets)))
-        out.append(Learned(name, config, patches, network, fit_contestants(patches)))
+        out.append(Learned(name, config, patches, network, fit_contestants(patches), held))
     return out
 
 
@@ -165,7 +171,7 @@ def keep(job: Job, chosen: Learned, method: str) -> None:
 def choose(job: Job, images: Sequence[Image], learned: Sequence[Learned]) -> tuple[str, Learned, UnseenCurve | None]:
     """What makes the result: method, what it was learned with, and the contest on the stop blocks."""
     asked = str(job.plan.choose("result.method", "auto", "What does best on unseen recorded pixels; else bicubic."))
-    boxes = held_boxes(images, learned[0].config, "stop")
+    boxes = learned[0].held["stop"]
     entries = {"bicubic": (learned[0], "bicubic")}
     for one in learned:
         for method in ("ridge", one.network.card.architecture):
@@ -192,18 +198,18 @@ def best_of(curve: UnseenCurve, rivals: Sequence[str]) -> str:
     return max(good, key=lambda n: float(np.mean(curve.scores[n]["psnr"])))
 
 
-def held_boxes(images: Sequence[Image], config: MultiscaleConfig, role: str) -> tuple[tuple[Region, ...], ...]:
-    """Held-out boxes of every image in recorded pixels: not learned from at any level."""
+def held_boxes(images: Sequence[Image], config: MultiscaleConfig) -> dict[str, Boxes]:
+    """Held-out boxes of every image by role, in recorded pixels: not learned from at any level."""
     pictures = [filled(i.array())[0] for i in images]
     held, _ = held_places(pictures, [i.name for i in images], config.sr_factor, config.split)
-    return tuple(
-        tuple(
-            Region.clipped(i.grid, b[:2], b[2:])
-            for b in h.get(role, [])
-            if min(b[2] - b[0], b[3] - b[1]) >= SMALLEST_PX
-        )
-        for i, h in zip(images, held, strict=True)
-    )
+
+    def large(image: Image, boxes: Sequence[tuple[int, int, int, int]]) -> tuple[Region, ...]:
+        kept = [b for b in boxes if min(b[2] - b[0], b[3] - b[1]) >= SMALLEST_PX]
+        return tuple(Region.clipped(image.grid, b[:2], b[2:]) for b in kept)
+
+    return {
+        role: tuple(large(i, h.get(role, [])) for i, h in zip(images, held, strict=True)) for role in ("stop", "test")
+    }
 
 
 def split_px(images: Sequence[Image]) -> int:

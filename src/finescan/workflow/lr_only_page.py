@@ -215,6 +215,8 @@ def _trust(done: FinishedAlone) -> list[rp.Chapter]:
     chapters = []
     if done.judged.curve is not None:
         chapters.append(_reach_chapter(done.judged))
+    if done.facts["contest"] is not None:
+        chapters.append(_contest_chapter(done.facts["contest"]))
     chapters.append(_consistency_chapter(done))
     chapters += [
         _lattice_chapter(i.name, lattice) for i, lattice in zip(done.images, done.judged.lattices, strict=True)
@@ -258,6 +260,19 @@ def _reach_chapter(judged: Judged) -> rp.Chapter:
         "it is straight is an assumption."
     )
     return rp.Chapter("How far beyond the recorded resolution", (words, *figures))
+
+
+def _contest_chapter(contest: Mapping[str, Any]) -> rp.Chapter:
+    levels = [f"{100 * v:.0f} %" for v in contest["levels"]]
+    columns = (rp.Column("contestant"), *(rp.Column(f"PSNR, {v}", "dB", "higher") for v in levels),
+               *(rp.Column(f"MS-SSIM, {v}", "", "higher") for v in levels))  # fmt: skip
+    rows = tuple((name, *row["psnr"], *row["ms_ssim"]) for name, row in contest["scores"].items())
+    words = (
+        "What might have made the result, on unseen recorded pixels of the stop blocks: each method with the zoom "
+        "levels it learned from. The highest mean PSNR won, of those whose mean MS-SSIM is not below that of bicubic "
+        "interpolation."
+    )
+    return rp.Chapter("What was tried", (words, rp.Table("Contest on the stop blocks", columns, rows, name="contest")))
 
 
 def _consistency_chapter(done: FinishedAlone) -> rp.Chapter:

@@ -13,6 +13,7 @@ from finescan.values import GreyStatistics, ModelCard
 #: arguments that make a row small enough to be tested in seconds
 SMALL: dict[str, dict[str, int]] = {
     "srresnet": {"features": 16, "blocks": 3},
+    "swinir-light": {"layers": 1, "blocks": 2},
     "ttsr": {"features": 8, "blocks": 4, "references": 3, "side": 128},
     "ttsr-grey": {"features": 8, "blocks": 4, "references": 3, "side": 128},
 }

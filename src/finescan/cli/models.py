@@ -44,7 +44,7 @@ def show_card(
 
 @app.command("import")
 def import_weights(
-    name: Annotated[str, typer.Argument(help="ttsr, ttsr-grey or dle-em-generator.")],
+    name: Annotated[str, typer.Argument(help="ttsr, ttsr-grey, dle-em-generator or swinir-light.")],
     weights: Annotated[str, typer.Argument(help="The file as published (.pt, .pth, .safetensors), or its address.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The model folder to write.")],
     pixel_size: Annotated[

@@ -17,6 +17,7 @@ from finescan.models.foreign import State, load_foreign
 from finescan.models.model import Model
 from finescan.models.reference import ReferenceNet
 from finescan.models.srresnet import PUBLISHED_EPS, SrResNet
+from finescan.models.swinir import SpannedSwinIr, SwinIr
 from finescan.models.table import architecture, build, complete_arguments
 from finescan.models.ttsr import FACTOR, grey_weights
 from finescan.values import GreyStatistics, ModelCard
@@ -60,6 +61,11 @@ def _generator(ours: nn.Module, published: nn.Module) -> None:
     ours.net.load_state_dict(published.state_dict())
 
 
+def _swinir(ours: nn.Module, published: nn.Module) -> None:
+    assert isinstance(ours, SpannedSwinIr)
+    ours.net.load_state_dict(published.state_dict())
+
+
 _AS_PUBLISHED = {"span": 1.0, "skip": 0, "bound": 0.0}
 
 #: name on the command line -> how
@@ -69,6 +75,7 @@ IMPORTS: dict[str, Imported] = {
     "dle-em-generator": Imported(
         "dle-em-generator", "srresnet", {**_AS_PUBLISHED, "norm_eps": PUBLISHED_EPS}, _generator
     ),
+    "swinir-light": Imported("swinir-light", "swinir-light", _AS_PUBLISHED, _swinir),
 }
 
 
@@ -102,8 +109,10 @@ def import_foreign(
         )
     row = IMPORTS[name]
     published = load_foreign(row.foreign, state)
-    factor = published.sr_factor if isinstance(published, SrResNet) else FACTOR
+    factor = published.sr_factor if isinstance(published, (SrResNet, SwinIr)) else FACTOR
     arguments = dict(row.arguments)
+    if isinstance(published, SwinIr):
+        arguments["channels"] = published.mean.shape[1]
     takes = architecture(row.architecture).references
     if references is not None and not takes:
         raise ModelError(f"{name} takes no texture from references, but {len(references)} came. Leave them out.")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from finescan.errors import InputError, ModelError
 from finescan.models.table import LARGEST_FACTOR, architecture, complete_arguments, memory_format
-from finescan.models.windows import AT_ONCE, JOININGS, Windows, in_windows
+from finescan.models.windows import AT_ONCE, Windows, fading_windows, in_windows
 from finescan.values import Image, ModelCard
 
 RATIO_TOLERANCE = 0.05
@@ -78,7 +78,8 @@ class Model:
     @property
     def windows(self) -> Windows | None:
         """How a network that looks at small pictures one at a time is run on a block; None for all others."""
-        return JOININGS["smooth"] if architecture(self.card.architecture).window else None
+        size = architecture(self.card.architecture).window
+        return fading_windows(size) if size else None
 
     @property
     def memory_format(self) -> torch.memory_format:

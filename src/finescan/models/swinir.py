@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finescan.errors import InputError, ModelError
+from finescan.models.layers import Interpolate, bounded
+from finescan.models.networks import start_small
 
 WIDTH, HEADS, WINDOW, LAYERS, BLOCKS, HIDDEN = 60, 6, 8, 4, 6, 120
 DROP_PATH = 0.1  # of the last block, in training; rises evenly from none
@@ -175,6 +177,7 @@ class SwinIr(nn.Module):
         needed, without the rim pixel. "mirror", as the published test scripts do before: always at least one row and
         column, up to a whole window, with the rim pixel.
     drop_path : share of left-out branches in the last block, in training only.
+    layers, blocks : residual layers, and blocks in each; published: 4 and 6.
 
     Notes
     -----
@@ -184,17 +187,18 @@ class SwinIr(nn.Module):
     mean: Tensor
 
     def __init__(
-        self, *, sr_factor: int = 2, channels: int = 1, padding: Padding = "reflect", drop_path: float = DROP_PATH
-    ) -> None:
+        self, *, sr_factor: int = 2, channels: int = 1, padding: Padding = "reflect", drop_path: float = DROP_PATH,
+        layers: int = LAYERS, blocks: int = BLOCKS,
+    ) -> None:  # fmt: skip
         super().__init__()
         if padding not in get_args(Padding):
             raise ModelError(f"The padding is one of {', '.join(get_args(Padding))}, but {padding!r} came.")
         self.sr_factor, self.padding = sr_factor, padding
-        drops = [drop_path * i / (LAYERS * BLOCKS - 1) for i in range(LAYERS * BLOCKS)]
+        drops = [drop_path * i / max(layers * blocks - 1, 1) for i in range(layers * blocks)]
         self.register_buffer("mean", torch.tensor(_MEAN[channels]).view(1, -1, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(channels, WIDTH, 3, padding=1)
         self.patch_embed = nn.ModuleDict({"norm": nn.LayerNorm(WIDTH)})
-        self.layers = nn.Sequential(*(ResidualLayer(drops[i : i + BLOCKS]) for i in range(0, len(drops), BLOCKS)))
+        self.layers = nn.Sequential(*(ResidualLayer(drops[i : i + blocks]) for i in range(0, len(drops), blocks)))
         self.norm = nn.LayerNorm(WIDTH)
         self.conv_after_body = nn.Conv2d(WIDTH, WIDTH, 3, padding=1)
         tail = nn.Conv2d(WIDTH, channels * sr_factor**2, 3, padding=1)
@@ -217,6 +221,43 @@ class SwinIr(nn.Module):
         body = self.layers(self.patch_embed["norm"](_channels_last(first)))
         deep = self.conv_after_body(_channels_first(self.norm(body))) + first
         return (self.upsample(deep) + self.mean)[:, :, :height, :width]
+
+
+class SpannedSwinIr(nn.Module):
+    """SwinIR-light on normalised grey levels.
+
+    Parameters
+    ----------
+    factor : 2 or 4.
+    channels : 1, or 3 for weights that were trained on colour: they get the grey picture three times, and the mean of
+        what they answer counts.
+    layers, blocks : see :class:`SwinIr`.
+    span : standard deviations of the fine grey levels that the published range 0 to 1 reaches to, on each side.
+    skip : whether what is learned is added to bicubic interpolation (published: no).
+    bound : with ``skip``, largest correction as a share of the local spread of the coarse picture; 0 = no bound.
+    """
+
+    def __init__(
+        self, factor: int, *, channels: int = 1, layers: int = LAYERS, blocks: int = BLOCKS, span: float = 4.0,
+        skip: int = 1, bound: float = 0.5,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if channels not in _MEAN:
+            raise ModelError(f"SwinIR reads 1 (grey) or 3 (colour) channels, but {channels} came.")
+        self.factor, self.channels, self.span, self.bound = factor, channels, span, bound
+        self.net = SwinIr(sr_factor=factor, channels=channels, layers=layers, blocks=blocks)
+        self.skip = Interpolate(factor, "bicubic") if skip else None
+        if skip:
+            start_small(self.net.upsample[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 1, h, w) -> (n, 1, h * factor, w * factor), float32."""
+        read = (x / (2 * self.span) + 0.5).expand(-1, self.channels, -1, -1)
+        answer = self.net(read).float().mean(dim=1, keepdim=True)
+        if self.skip is None:
+            return (answer - 0.5) * (2 * self.span)
+        phases = functional.pixel_unshuffle(answer * (2 * self.span), self.factor)
+        return self.skip(x) + functional.pixel_shuffle(bounded(phases, x.float(), self.bound), self.factor)
 
 
 def reflected(x: Tensor, window: int = WINDOW) -> Tensor:

@@ -15,11 +15,12 @@ from finescan.models.networks import build_residual, build_stack
 from finescan.models.reference import WINDOW, ReferenceNet
 from finescan.models.ridge import RidgeFilter
 from finescan.models.srresnet import FACTORS, SpannedSrResNet
+from finescan.models.swinir import SpannedSwinIr
 from finescan.models.ttsr import FACTOR as TTSR_FACTOR
 from finescan.models.volumes import STACK, DeepNet, Srcnn3d, Unchanged, VolumeNet, deepnet_halo, volume_halo
-from finescan.models.windows import JOININGS
+from finescan.models.windows import JOININGS, WIDE
 
-LARGEST = {"channels": 512, "depth": 64, "blocks": 64, "radius": 16, "bound": 100.0}
+LARGEST = {"channels": 512, "depth": 64, "layers": 16, "blocks": 64, "radius": 16, "bound": 100.0}
 LARGEST |= {"width": 256, "levels": 6, "position": 1}
 LARGEST |= {"features": 512, "references": 4096, "side": 2048, "span": 1e3, "skip": 1, "selector": 1, "norm_eps": 1.0}
 SMALLEST = {"position": 0, "levels": 0, "skip": 0, "selector": 0}  # of whole numbers; 1 for all others
@@ -119,6 +120,15 @@ MODELS: dict[str, Architecture] = {
     ),
     "ttsr-grey": _ttsr(
         1, "Texture transformer without the detour over colour, added to bicubic interpolation; ×4.", skip=1, bound=0.5
+    ),
+    "swinir-light": Architecture(
+        SpannedSwinIr,
+        lambda _: WIDE.reach,
+        {"channels": 1, "layers": 4, "blocks": 6, "span": 4.0, "skip": 1, "bound": 0.5},
+        True,
+        "Transformer on windows of 8 x 8 pixels, 0.9 million weights, ×2 and ×4; for graphics cards.",
+        factors=(2, 4),
+        window=WIDE.size,
     ),
     "interpolated": Architecture(
         lambda factor: Unchanged(),

@@ -58,6 +58,13 @@ class Windows:
 
 #: published: of 32 coarse pixels the central 20 are kept; ours: 24 pixels apart, and fading over the 8 they share
 JOININGS: dict[str, Windows] = {"centre": Windows(32, 20, False), "smooth": Windows(32, 24, True)}
+#: for networks that see farther: the windows of 64 coarse pixels that SwinIR is trained on, fading over 16
+WIDE = Windows(64, 48, True)
+
+
+def fading_windows(size: int) -> Windows:
+    """How answers for windows of a size fade into each other."""
+    return next(w for w in (JOININGS["smooth"], WIDE) if w.size == size)
 
 
 def in_windows(

@@ -93,7 +93,7 @@ class TrainConfig(TrainingOptions):
     architecture : a trainable row of the MODELS table.
     arguments : of the architecture, where they differ from the recipe's or the row's.
     recipe : "auto" ("quick" on processors, "large" on graphics cards), or "published": the papers' numbers where there
-        is a paper (TTSR: Yang et al. 2020, Reclik et al. 2025; SRResNet: DLE-EM).
+        is a paper (TTSR: Yang et al. 2020, Reclik et al. 2025; SRResNet: DLE-EM; SwinIR-light: Möller et al. 2023).
     minutes : time budget, wall clock; None = one minute, or the number of steps of the recipe "published". It becomes
         a number of steps by a short timing run, so that a training which was interrupted and continued equals one
         that was not.
@@ -166,6 +166,7 @@ class TrainConfig(TrainingOptions):
         row = self.recipe_row()
         if row.fine_patch:
             row = replace(row, patch=row.fine_patch // factor)
+        row = replace(row, batch=row.batches.get(factor, row.batch))
         descent = _with(row.descent, self, ("weight_decay", "optimiser", "schedule"))
         rate = self.learning_rate or row.descent.learning_rate * (FINE_TUNING if starts else 1)
         return replace(

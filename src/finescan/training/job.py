@@ -75,6 +75,7 @@ class Job(Protocol):
     looks: int  # at the stop role, per member
     tries_bfloat16: bool  # on processors too, where timing says that it is faster
     clip: float  # largest norm of the gradient
+    averaging: float  # of the moving average of the weights
     fixed: tuple[str, ...]  # how the names begin of what a network holds and training never changes
 
     @property

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from finescan.training.job import Job, State
 
 CLIP = 1.0  # largest norm of the gradient
-AVERAGING = 0.995  # of the exponential moving average of the weights, which *is* the model
+AVERAGING = 0.995  # of the exponential moving average of the weights, which *is* the model, unless a recipe says other
 PATIENCE_DB = 0.3  # a member that fell this far behind its own best is over-fitting and stops
 
 
@@ -138,7 +138,7 @@ class Member:
         return _copied({k: v for k, v in self.network.state_dict().items() if not k.startswith(self._job.fixed)})
 
     def _average(self) -> None:
-        keep = min(AVERAGING, self.step_done / (self.step_done + 9.0))
+        keep = min(self._job.averaging, self.step_done / (self.step_done + 9.0))
         with torch.no_grad():
             state = self.network.state_dict()
             for key, average in self.average.items():

@@ -34,6 +34,7 @@ from finescan.values import ModelCard
 #: (benchmarks/quality.py): time left over goes to further members instead.
 MOST_EPOCHS = 130.0
 LEAST_STEPS, MOST_STEPS = 300, 30_000
+JUDGED_CONTEXT_PX = 16  # around stop boxes, for networks without an exact halo
 _SHORTEST = 0.7  # of those steps are enough for a member where that makes room for one more
 EVALUATION_SHARE = 0.08  # of the time that goes to the stop set
 
@@ -67,6 +68,7 @@ class PictureTraining:
         self._patches, self._name = patches, config.architecture
         self.recipe = config.resolved(patches.factor, starts=start is not None)
         self.batch, self.looks, self.clip = self.recipe.batch, self.recipe.looks, self.recipe.descent.clip
+        self.averaging = self.recipe.descent.averaging
         self._arguments = complete_arguments(self._name, arguments or self._network_arguments(start))
         self._start = None if start is None else Start(start, self._name, patches.factor, self._arguments)
         grey = patches.hr_grey
@@ -189,7 +191,9 @@ class PictureJob(PictureTraining):
     """See :class:`finescan.training.job.Job`: networks that look at a picture as a whole."""
 
     def _judge_contestants(self) -> dict[str, float]:
-        self._stop = StopSet(self._patches, MODELS[self._name].halo(self._arguments), self.device)
+        row = MODELS[self._name]
+        context = JUDGED_CONTEXT_PX if row.window else row.halo(self._arguments)
+        self._stop = StopSet(self._patches, context, self.device)
         return {name: float(m.card.training["stop_psnr"]) for name, m in fit_contestants(self._patches).items()}
 
     def network(self, state: State | None = None) -> nn.Module:

@@ -13,6 +13,8 @@ LAST_RATE = 0.01  # learning rate at the end, as a share of the highest
 LOWEST_RATE = 0.25  # of a cycle, as a share of the highest
 CYCLE_STEPS = 10_000  # about; a training is an even number of whole cycles
 
+HALVED_AT = (5, 8, 11, 15, 17)  # thirtieths of the steps
+
 Schedule = Callable[[int, int], float]
 
 
@@ -41,8 +43,13 @@ def cyclic(step: int, steps: int) -> float:
     return LOWEST_RATE + (1 - LOWEST_RATE) * (1 - abs(2 * place - 1))
 
 
+def halving(step: int, steps: int) -> float:
+    """Halved at 25, 40, 55, 75 and 85 thousand of 150 000 steps, as the configuration of Möller et al. 2023 has it."""
+    return 0.5 ** sum(step >= share * steps / 30 for share in HALVED_AT)
+
+
 #: name -> schedule(step, steps)
-SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "constant": constant, "cyclic": cyclic}
+SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "constant": constant, "cyclic": cyclic, "halving": halving}
 
 Groups = list[dict[str, Any]]
 

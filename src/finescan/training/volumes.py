@@ -21,7 +21,7 @@ from finescan.models import MODELS, Model, build, complete_arguments, memory_for
 from finescan.patches import VolumePatchSet, VolumeSampler
 from finescan.patches.volume_sampling import VolumeBatch
 from finescan.training.job import Answer, Clock, State, device_of
-from finescan.training.loop import CLIP
+from finescan.training.loop import AVERAGING, CLIP
 from finescan.training.losses import LOSSES
 from finescan.training.run import Progress, Training
 from finescan.training.schedules import cosine
@@ -122,6 +122,7 @@ class VolumeJob:
     baseline = "interpolated"
     tries_bfloat16 = True
     clip = CLIP
+    averaging = AVERAGING
     fixed: tuple[str, ...] = ()
 
     def __init__(

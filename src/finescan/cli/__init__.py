@@ -264,6 +264,9 @@ def evaluate(
         bool, typer.Option("--physical", help="The fine image was recorded apart: match pieces of the result in it.")
     ] = False,
     rule: Annotated[str, typer.Option(help="With --physical: robust, or published (Möller et al. 2023).")] = "robust",
+    uncertainty: Annotated[
+        Path | None, typer.Option(help="Write the half width of the 90 % interval of every pixel to this picture.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -282,7 +285,13 @@ def evaluate(
         show(found, as_json)
         return
     judged = workflow.evaluate_files(
-        result, reference, coarse=coarse, reading=reading, output=output, overwrite=overwrite
+        result,
+        reference,
+        coarse=coarse,
+        reading=reading,
+        output=output,
+        uncertainty=uncertainty,
+        overwrite=overwrite,
     )
     show(judged, as_json)
 

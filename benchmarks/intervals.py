@@ -30,8 +30,9 @@ from finescan.patches import PatchSet, VolumePatchSet, VolumeSplitConfig, make_p
 from finescan.simulation import RECIPES, simulate, simulate_volume_pair
 from finescan.simulation.scanner import LEVELS
 from finescan.training import TrainConfig, VolumeTrainConfig, train, train_volume
+from finescan.trust.map_intervals import intervals_from
 from finescan.values import Image, Pair, Residual, Verdict, Warp
-from finescan.workflow.intervals import interval_facts, intervals_from
+from finescan.workflow.intervals import interval_facts
 
 PICTURES = ("porous", "dual-phase", "case-hardening", "sandstone", "lattice")
 BORDER = 12

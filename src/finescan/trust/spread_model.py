@@ -113,6 +113,12 @@ class SpreadModel:
         return cls(dict(d["weights"]), scaling, d["typical"], tuple(d["scale_px"]), d["shrinkage"])
 
 
+def flat_spread(scale_px: Sequence[float], typical: float = 1.0) -> SpreadModel:
+    """The same spread everywhere: what there is when nothing can be learned."""
+    names = ("grey", "gradient", "deviation")
+    return SpreadModel(dict.fromkeys(names, 0.0), dict.fromkeys(names, (1.0, 0.0, 1.0)), typical, tuple(scale_px), 0.0)
+
+
 def properties(
     enhanced: NDArray[Any], scale_px: Sequence[float], mean: float, raw: Floats | None = None
 ) -> dict[str, Floats]:

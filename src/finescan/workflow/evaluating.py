@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from finescan import io, resampling, trust
 from finescan.errors import InputError, OutputError
 from finescan.registration import register, require_found
+from finescan.trust.map_intervals import Intervals, intervals_of
 from finescan.values import Grid, Image, Region
 from finescan.workflow.folder import write_json
 from finescan.workflow.reading import Outcome, Reading
 
 TILES = 4  # tiles along each side of the compared area
 SMALLEST_PX = 96  # of the compared area, along each side
+USUAL_SCALE_PX = (4.0, 4.0)  # pixels of the result per coarse pixel, where no coarse scan says it
 
 
 def evaluate_files(
@@ -27,6 +29,7 @@ def evaluate_files(
     coarse: str | Path | None = None,
     reading: Reading | None = None,
     output: str | Path | None = None,
+    uncertainty: str | Path | None = None,
     overwrite: bool = False,
 ) -> Outcome:
     """Scores of an enhanced image against a fine scan of a part of it.
@@ -39,25 +42,33 @@ def evaluate_files(
         verdict says whether the result beats it. Without it there are scores but no verdict.
     reading : ``pixel_size_nm`` of the result and ``fine_pixel_size_nm`` of the reference, when the files have none.
     output : JSON file for all figures.
+    uncertainty : picture to write: half width of the 90 % interval of every pixel of the result, in grey levels, from
+        how wrong the result is where the reference shows it.
 
     Raises
     ------
     InputError, RegistrationRefused, OutputError.
     """
-    if output is not None and Path(output).exists() and not overwrite:
-        raise OutputError(f"{output} exists. Choose another name, or pass --overwrite.")
+    for path in (output, uncertainty):
+        if path is not None and Path(path).exists() and not overwrite:
+            raise OutputError(f"{path} exists. Choose another name, or pass --overwrite.")
     reading = reading or Reading()
     ours, theirs = reading.coarse(result), reading.fine(reference)
     if ours.grid.ndim == 3:
         from finescan.workflow.volume_verbs import evaluate_volumes
 
+        if uncertainty is not None:
+            raise InputError("Intervals of results of other programs are there for pictures, but a volume came.")
         volume = None if coarse is None else io.read_volume(coarse)
         return evaluate_volumes(ours, theirs, volume, None if output is None else Path(output))
     truth, box = _reference_on(ours, theirs)
     part = ours.crop(box)
     images = {"result": np.asarray(part.data, np.float32)}
+    scale_px: tuple[float, ...] = USUAL_SCALE_PX
     if coarse is not None:
-        images = {"bicubic": _interpolated(io.read(coarse), part.grid, truth), **images}
+        recorded = io.read(coarse)
+        images = {"bicubic": _interpolated(recorded, part.grid, truth), **images}
+        scale_px = recorded.grid.sr_factor(ours.grid)
     grey = trust.grey_statistics(truth)
     report = trust.evaluate(
         images,
@@ -71,6 +82,10 @@ def evaluate_files(
     facts: dict[str, Any] = report.to_dict()
     if coarse is None:
         facts |= {"verdict": "not judged", "sentence": "Pass the coarse scan to have the result judged against it."}
+    intervals = intervals_of(ours, truth, box.start, scale_px)
+    facts["intervals"] = dict(intervals.facts)
+    if uncertainty is not None:
+        _write_uncertainty(Path(uncertainty), intervals, overwrite)
     if output is not None:
         write_json(Path(output), facts)
     lines = [f"{'':10} {'PSNR dB':>8} {'SSIM':>7} {'MS-SSIM':>8}   mean of {report.facts['n_blocks']} blocks"]
@@ -78,7 +93,15 @@ def evaluate_files(
         lines.append(f"{name:10} {row['psnr'].raw:8.2f} {row['ssim'].raw:7.4f} {row['ms_ssim'].raw:8.4f}")
         matched = row["psnr"].matched
         lines.append(f"{'  matched':10} {matched:8.2f} {row['ssim'].matched:7.4f} {row['ms_ssim'].matched:8.4f}")
-    return Outcome(facts, "\n".join([*lines, f"{facts['verdict']}: {facts['sentence']}"]))
+    lines += [f"{facts['verdict']}: {facts['sentence']}", str(intervals.facts["sentence"])]
+    return Outcome(facts, "\n".join(lines))
+
+
+def _write_uncertainty(path: Path, intervals: Intervals, overwrite: bool) -> None:
+    half = intervals.uncertainty
+    if half is None:
+        raise InputError(f"{path.name} cannot be made. {' '.join(intervals.notes)}")
+    io.write(path, Image(half.data, half.grid, path.name, half.acquisition), overwrite=overwrite)
 
 
 def _reference_on(ours: Image, theirs: Image) -> tuple[NDArray[np.float32], Region]:

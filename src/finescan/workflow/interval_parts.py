@@ -8,8 +8,7 @@ nearest recorded one, and the result, which is smooth, is read where that pixel 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -17,47 +16,15 @@ from numpy.typing import NDArray
 
 from finescan.patches import PatchSet, VolumePatchSet
 from finescan.resampling import sample, spline_coefficients
-from finescan.values import Grid, Image, Pair, Region
+from finescan.trust.map_intervals import Part
+from finescan.values import Grid, Image, Pair
 from finescan.workflow.judging import on_grid
 
-ROLES = ("train", "stop", "test")
 SAME_SIZE = 1.1  # of pixels of the scan and of the result, either way
-_AT_ONCE = 1 << 20
+_AT_ONCE, _LATTICE = 1 << 20, 8
 _LARGEST = 1 << 25  # pixels of a fine scan that are looked up one by one; larger ones are compared as resampled
 
 Floats = NDArray[np.float32]
-Bool = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A fine scan under the result.
-
-    Parameters
-    ----------
-    start : its corner on the pixels of the result.
-    enhanced, error : grey levels of the result, and result - recorded, on these pixels; NaN where one is missing.
-    role : the pixels of a role that count.
-    raw : the network's own spread, or None.
-    """
-
-    start: tuple[int, ...]
-    enhanced: Floats
-    error: Floats
-    role: Callable[[str], Bool]
-    raw: Floats | None = None
-
-    def known(self, *roles: str) -> Bool:
-        """Pixels of any of these roles with a known error."""
-        return np.logical_or.reduce([self.role(r) for r in roles]) & np.isfinite(self.error)
-
-    def inside(self, region: Region) -> tuple[slice, ...] | None:
-        """A box of the result in pixels of the part; None where they do not overlap."""
-        ends = [
-            (max(0, a - s), min(n, b - s))
-            for a, b, s, n in zip(region.start, region.stop, self.start, self.error.shape, strict=True)
-        ]
-        return None if any(b <= a for a, b in ends) else tuple(slice(a, b) for a, b in ends)
 
 
 def parts_of(
@@ -95,13 +62,13 @@ def recorded_error(enhanced: Floats, grid: Grid, pair: Pair) -> Floats:
     coefficients = spline_coefficients(filled)
     out = np.full(grid.shape, np.nan, np.float32)
     recorded, shape = pair.hr.array(), np.array(pair.hr.grid.shape)
+    places = _places(grid, pair)
     step = max(1, _AT_ONCE // (grid.size // grid.shape[0]))
     for first in range(0, grid.shape[0], step):
         rows = slice(first, min(first + step, grid.shape[0]))
         axes = [np.arange(rows.start, rows.stop), *(np.arange(n) for n in grid.shape[1:])]
         index = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
-        there = pair.hr.grid.to_index(pair.lr_from_hr.inverse_at(grid.to_nm(index)))
-        nearest = np.rint(there)
+        nearest = np.rint(np.stack([sample(p, index / _LATTICE, order=1, outside=None) for p in places], -1))
         inside = ((nearest >= 0) & (nearest < shape)).all(axis=-1)
         nearest = nearest[inside]
         back = grid.to_index(pair.lr_from_hr(pair.hr.grid.to_nm(nearest)))
@@ -109,6 +76,17 @@ def recorded_error(enhanced: Floats, grid: Grid, pair: Pair) -> Floats:
         out[rows][inside] = sample(coefficients, back, prefiltered=True) - fine
     out[missing] = np.nan
     return out
+
+
+def _places(grid: Grid, pair: Pair) -> list[NDArray[np.float64]]:
+    """Where in the fine scan every eighth pixel of a grid lies, per axis of the scan, pixels.
+
+    Warps are smooth. A neighbour taken for the nearest pixel would do no harm: its true place is looked up.
+    """
+    axes = [np.arange(-(-n // _LATTICE) + 1) * _LATTICE for n in grid.shape]
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
+    there = pair.hr.grid.to_index(pair.lr_from_hr.inverse_at(grid.to_nm(index), tolerance_nm=1e-3))
+    return list(np.moveaxis(there, -1, 0))
 
 
 def _pieces(patches: PatchSet | VolumePatchSet):  # type: ignore[no-untyped-def]

@@ -14,9 +14,9 @@ from finescan import resampling
 from finescan.models import Model
 from finescan.patches import PatchSet, Piece
 from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
+from finescan.trust.map_intervals import Intervals
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow import judging, page_merge, page_trust, picture_measures
-from finescan.workflow.intervals import Intervals
 from finescan.workflow.judging import on_grid
 from finescan.workflow.picture_measures import PictureMeasures
 from finescan.workflow.plan import Plan

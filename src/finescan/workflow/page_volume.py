@@ -12,9 +12,9 @@ from finescan import reporting as rp
 from finescan.models import Model
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
+from finescan.trust.map_intervals import Intervals
 from finescan.values import Grid, Image, Pair, Region, TrustMap
 from finescan.workflow import page_trust
-from finescan.workflow.intervals import Intervals
 from finescan.workflow.page import headline_facts, learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
 from finescan.workflow.volume_judging import Measured, fine_box, held_out

@@ -149,6 +149,27 @@ def test_a_merged_run_is_planned_again_beside_its_rescans(finescan, merged, tmp_
         assert not mask[round(4 * top) + 8 : round(4 * bottom) - 8, round(4 * left) + 8 : round(4 * right) - 8].any()
 
 
+def test_a_merge_that_was_stopped_goes_on_without_registering_again(
+    monkeypatch, known, merged, finished, rescans, tmp_path
+) -> None:
+    out, said = tmp_path / "out", []
+    shutil.copytree(merged, out)
+    for name in ("enhanced.tif", "measured.tif", "trust.json", "report.html"):
+        (out / name).unlink()
+
+    def progress(done, total, message):
+        said.append(message)
+
+    files = [rescans / f"{n}.tif" for n in PLACES]
+    merge(finished, files, out, choices={"train.steps": 4}, progress=progress)
+    assert not known and not any("network" in m for m in said)
+    assert (out / "enhanced.tif").read_bytes() == (merged / "enhanced.tif").read_bytes()
+    monkeypatch.setattr(merging, "complete", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+    shutil.copy(rescans / "bright.tif", tmp_path / "F001.tif")  # another scan under the same name
+    stopped(finished, [tmp_path / "F001.tif", files[1]], out)
+    assert len(known) == 2
+
+
 # ------------------------------------------------------------------ what goes in, without training
 @pytest.fixture
 def asked(monkeypatch) -> list[dict]:

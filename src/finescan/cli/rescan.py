@@ -38,6 +38,9 @@ def rescan(
     value: Annotated[
         Path | None, typer.Option(help="Picture on the coarse grid whose grey levels say how much a pixel matters.")
     ] = None,
+    measure: Annotated[
+        str | None, typer.Option(help="Plan for the measured area of dark or bright objects, instead of every pixel.")
+    ] = None,
     stage_landmarks: Annotated[
         Path | None, typer.Option(help="YAML or JSON: [[[y, x] map px, [x, y] stage µm], …], instead of the header.")
     ] = None,
@@ -74,6 +77,7 @@ def rescan(
         stage_speed,
         line_overhead,
         value,
+        measure,
         stage_landmarks,
         formats,
         ExportOptions(stage_z, map_id, xy_stage, z_stage),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -117,7 +118,7 @@ def incoming(
     fields = (
         fields_of(plan, [p.name for p in paths], [s.acquisition.stage for s in scans]) if plan else [None] * len(paths)
     )
-    pairs = _registered_before(old, named, out) or _registered(old, named, plan, fields, tell)
+    pairs = _registered_before(old, paths, named, out) or _registered(old, named, plan, fields, tell)
     good = [p.verdict is Verdict.FOUND or (force and p.verdict is Verdict.DOUBTFUL) for p in pairs]
     if not all(good):
         _refuse(old, [p for p, g in zip(pairs, good, strict=True) if not g], sum(good), wanted.skip)
@@ -172,9 +173,12 @@ def _rescan_plan(old: OldRun, paths: Sequence[Path], given: Path | None) -> resc
     return None
 
 
-def _registered_before(old: OldRun, scans: Sequence[Image], out: Path) -> list[Pair] | None:
-    """Pairs of a merge that was stopped."""
-    with suppress(InputError):
+def _registered_before(old: OldRun, paths: Sequence[Path], scans: Sequence[Image], out: Path) -> list[Pair] | None:
+    """Pairs of a merge of the same files that was stopped."""
+    with suppress(InputError, OSError, ValueError, KeyError):
+        stated = json.loads((out / "run.json").read_text(encoding="utf-8"))["inputs"]["fine"][len(old.hrs) :]
+        if [f["sha256"] for f in stated] != [io.fingerprint(p) for p in paths]:
+            return None
         return [load_pair(out / "pair" / pair_name(len(old.hrs) + k, s), old.lr, s) for k, s in enumerate(scans)]
     return None
 

@@ -20,7 +20,7 @@ from finescan.rescan.doubt import flag_sentences
 from finescan.values import Grid, Image, StagePose, TrustMap, Verdict, Warp
 from finescan.workflow.finished import FinishedFolder, open_finished
 from finescan.workflow.folder import make_folder
-from finescan.workflow.pasting import FULL, MEASURED_FILE, UNCERTAINTY_FILE
+from finescan.workflow.pasting import FULL, MEASURED_FILE, UNCERTAINTY_FILE, with_grey
 from finescan.workflow.reading import Outcome, as_planned
 
 PLAN_FILE, PICTURE_FILE = "rescan.json", "rescan.png"
@@ -43,6 +43,7 @@ class RescanOptions:
     dwell_us : None = that of the finest fine scan.
     settle_s, stage_um_per_s, line_overhead_us : overheads, see ``finescan.rescan.ScanTimes``.
     value : picture on the coarse grid whose grey levels weigh every pixel.
+    measure : "dark" or "bright": fields are chosen for the area of such objects instead of for every pixel.
     landmarks : YAML or JSON with ``[[[y, x] map px, [x, y] stage µm], …]``.
     formats : ``all`` or names with commas.
     export : what the programs must be told besides.
@@ -59,6 +60,7 @@ class RescanOptions:
     stage_um_per_s: float = math.inf
     line_overhead_us: float = 0.0
     value: Path | None = None
+    measure: str | None = None
     landmarks: Path | None = None
     formats: str = "all"
     export: rescan.ExportOptions = field(default_factory=rescan.ExportOptions)
@@ -153,8 +155,9 @@ def _planned(
     flags = io.read(run.path / "flags.tif", pixel_size_nm=coarse.grid.pixel_size_nm).data
     trust = TrustMap(np.asarray(flags[...]), coarse.grid)
     finest = min(recorded, key=lambda r: float(np.prod(r.grid.pixel_size_nm)))
+    error, unit = _error(run, coarse, trust, recorded, options.measure)
     return rescan.plan_rescan(
-        error_map(run, coarse, trust),
+        error,
         here,
         frame=_frame(run, finest, options),
         times=_times(coarse, finest, options),
@@ -162,9 +165,21 @@ def _planned(
         value=None if options.value is None else _value(options.value, coarse),
         scanned=scanned_mask(coarse.grid, [(r.grid, r.lr_from_hr) for r in recorded]),
         stage=_stage(coarse, recorded, options.landmarks),
-        error_unit=error_unit(run),
+        error_unit=unit,
         reasons=lambda box: flag_sentences(trust, box),
     )
+
+
+def _error(
+    run: FinishedFolder, coarse: Image, trust: TrustMap, recorded: Sequence[Recorded], measure: str | None
+) -> tuple[NDArray[np.float32], str]:
+    """What a plan is to reduce, and what that is."""
+    if measure is None:
+        return error_map(run, coarse, trust), error_unit(run)
+    from finescan.workflow.valuing import object_value
+
+    scans = [(r.image, r.lr_from_hr) for r in recorded if r.image is not None]
+    return object_value(run, coarse, scans, measure)
 
 
 def coarse_scan(run: FinishedFolder) -> Image:
@@ -199,6 +214,9 @@ def _pair(run: FinishedFolder, k: int, path: Path) -> Recorded | None:
     image = None
     with suppress(FinescanError, OSError):
         image = as_planned(run.reading, "fine", path, sizes[k] if k < len(sizes) else None)
+    greys = run.plan.values.get("merge.grey") or []
+    if image is not None and k < len(greys) and greys[k] is not None:
+        image = with_grey(image, *map(float, greys[k]))
     grid, warp = Grid.from_dict(d["hr"]["grid"]), Warp.from_dict(d["lr_from_hr"])
     return Recorded(d["hr"]["name"], grid, warp, Verdict(d["verdict"]), image)
 

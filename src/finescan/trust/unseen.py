@@ -162,13 +162,13 @@ class Reach:
 
     Parameters
     ----------
-    shown : highest level up to which it is better on unseen recorded pixels, from 100 % on (see
-        :attr:`UnseenCurve.better`); 1 where it is not even better there.
+    shown : highest level up to which it is better on unseen recorded pixels (see :attr:`UnseenCurve.better`), counted
+        from half the factor on; 1 where it is not even better there.
     measured : highest level there was something to judge with.
     trusted : level up to which it is better by measurement and, beyond ``measured``, by the trend of the gain (its 95 %
         interval stays above zero); at most the factor of the enhancement.
     at_result : the gain that the trend gives at the factor itself.
-    everywhere : it is better at all measured levels from 100 % on.
+    everywhere : it is better at all measured levels from half the factor on.
     """
 
     shown: float
@@ -275,16 +275,24 @@ def _at_step(
 def reach(curve: UnseenCurve) -> Reach:
     """How far beyond the recorded resolution the candidate is better than the baseline.
 
-    Levels below 100 % only support the trend: what counts is what is finer than recorded.
+    Only levels from half the factor on count: there methods read pictures that are at most twice as coarse as those
+    they are made for. What they do with coarser ones does not matter.
     """
     shown, last = 1.0, max(curve.levels)
-    beyond = [(v, better) for v, better in zip(curve.levels, curve.better, strict=True) if v >= 1 - 1e-9]
+    beyond = [
+        (v, better) for v, better in zip(curve.levels, curve.better, strict=True) if v >= least_counting(curve.factor)
+    ]
     for level, better in beyond:
         if not better:
             break
         shown = level
     everywhere = bool(beyond) and all(better for _, better in beyond)
     return Reach(shown, last, _by_trend(curve, shown) if everywhere else shown, curve.gain_at(curve.factor), everywhere)
+
+
+def least_counting(factor: int) -> float:
+    """The coarsest level that counts for a result of this factor."""
+    return max(1.0, factor / 2) - 1e-9
 
 
 def _by_trend(curve: UnseenCurve, level: float) -> float:

@@ -13,7 +13,7 @@ from finescan import trust
 from finescan.patches.grey import cut_levels, saturated
 from finescan.trust import Gain, TrustReport
 from finescan.trust.blocks import blocks
-from finescan.trust.unseen import Method, Reach, UnseenCurve, at_recorded, decimated, reach, unseen
+from finescan.trust.unseen import Method, Reach, UnseenCurve, at_recorded, decimated, least_counting, reach, unseen
 from finescan.trust.verdict import LEAST_DB
 from finescan.values import Grid, Image, Region
 from finescan.workflow.lattice_judging import LatticeJudgement, judge_lattice
@@ -50,7 +50,7 @@ class Judged:
     Parameters
     ----------
     images : as enhanced.
-    report, averages : one level down, from single pixels and from averages; the verdict is that of the first.
+    report, averages : one level down, from single pixels and from averages; the verdict where there are no levels.
     curve, reach : the candidate against bicubic over zoom levels, and how far it can be trusted.
     method : the candidate.
     downs : of every image, by kernel.
@@ -77,8 +77,8 @@ class Judged:
 
     @property
     def is_better(self) -> bool:
-        """Whether the candidate is better than interpolation one level down *and* at all finer levels there are."""
-        return down_verdict(self.report) == "better" and (self.curve is None or self.reach.everywhere)
+        """Whether the candidate is better than interpolation at the finest levels; without levels, one level down."""
+        return down_verdict(self.report) == "better" if self.curve is None else self.reach.everywhere
 
     def rejected(self) -> Judged:
         """The same where the result is the interpolation."""
@@ -202,34 +202,31 @@ def down_verdict(report: TrustReport) -> str:
     return "better" if better and report.gains["ms_ssim"]["raw"].significance != "worse" else "equal"
 
 
-def _gained(report: TrustReport) -> str:
-    """Figures one level down."""
-    raw, fitted, alike = report.gains["psnr"]["raw"], report.gains["psnr"]["matched"], report.gains["ms_ssim"]["raw"]
-    wins = sum(b.gain["psnr"] > 0 for b in report.blocks)
-    return (
-        f"PSNR {raw.mean:+.2f} ± {raw.error:.2f} dB, {fitted.mean:+.2f} ± {fitted.error:.2f} dB after a gain/offset "
-        f"fit, MS-SSIM {alike.mean:+.3f} ± {alike.error:.3f}; better in {wins} of {len(report.blocks)} held-out blocks"
-    )
+def _gained(judged: Judged, k: int = -1) -> str:
+    """Figures at a level (its number in the curve); without a curve, one level down."""
+    curve, report = judged.curve, judged.report
+    if curve is None:
+        psnr, alike, where = report.gains["psnr"]["raw"], report.gains["ms_ssim"]["raw"], "at 100 %"
+    else:
+        psnr, alike, where = curve.gains[k], curve.similarity[k], f"at {100 * curve.levels[k]:.0f} %"
+    return f"PSNR {psnr.mean:+.2f} ± {psnr.error:.2f} dB, MS-SSIM {alike.mean:+.3f} ± {alike.error:.3f} {where}"
 
 
 def verdict_of(judged: Judged) -> tuple[str, str]:
     """Verdict of the result, and the sentence that says how far to trust it."""
-    report, far, curve = judged.report, judged.reach, judged.curve
+    far, curve = judged.reach, judged.curve
     finer = "Do not trust detail finer than recorded."
     if judged.result_is_interpolation:
-        return (
-            "equal",
-            f"The result is the bicubic interpolation, because nothing better was shown{_why(judged)}. {finer}",
-        )
+        said = f"The result is the bicubic interpolation, because nothing better was shown{_why(judged)}. {finer}"
+        return "equal", said
     if not judged.is_better:
-        verdict = "worse" if down_verdict(report) == "worse" else "equal"
-        return (
-            verdict,
-            f"Made by {judged.method}, as was asked for, though nothing better was shown{_why(judged)}. {finer}",
-        )
+        worse = down_verdict(judged.report) if curve is None else curve.gains[-1].significance
+        said = f"Made by {judged.method}, as was asked for, though nothing better was shown{_why(judged)}. {finer}"
+        return ("worse" if worse == "worse" else "equal"), said
     shown = (
-        f"On recorded pixels it had not seen, the result is better than bicubic interpolation up to "
-        f"{100 * far.shown:.0f} % of the recorded resolution. At 100 %: {_gained(report)}."
+        "On recorded pixels it had not seen, the result is better than bicubic interpolation up to "
+        f"{100 * far.shown:.0f} % of the recorded resolution: {_gained(judged)}, in {judged.report.facts['n_blocks']} "
+        "held-out blocks."
     )
     if curve is None:
         return "better", f"{shown} The image is too small to judge other levels."
@@ -251,20 +248,13 @@ def _why(judged: Judged) -> str:
     curve, far = judged.curve, judged.reach
     if judged.method == "bicubic":
         return " where the choice is made"
-    said = f": on unseen recorded pixels at 100 % {judged.method} gains {_gained(judged.report)}"
-    if down_verdict(judged.report) != "better" or curve is None:
-        return said
-    worst = min(
-        (k for k, v in enumerate(curve.levels) if v >= 1 - 1e-9 and not curve.better[k]),
-        key=lambda k: curve.gains[k].mean,
-    )
-    lost, alike = curve.gains[worst], curve.similarity[worst]
-    finest = (
-        f"{said}, but {lost.mean:+.2f} ± {lost.error:.2f} dB and MS-SSIM {alike.mean:+.3f} at "
-        f"{100 * curve.levels[worst]:.0f} %"
-    )
+    said = f": on unseen recorded pixels {judged.method} gains "
+    if curve is None:
+        return said + _gained(judged)
+    failed = (k for k, v in enumerate(curve.levels) if v >= least_counting(curve.factor) and not curve.better[k])
+    worst = min(failed, key=lambda k: curve.gains[k].mean)
     smaller = [f for f in (3, 2) if f < curve.factor and far.shown >= f - 1e-9]
-    return finest + (f"; a factor of {smaller[0]} (--factor {smaller[0]}) may be had" if smaller else "")
+    return said + _gained(judged, worst) + (f"; a factor of {smaller[0]} may be had" if smaller else "")
 
 
 def levels_csv(judged: Judged) -> str:

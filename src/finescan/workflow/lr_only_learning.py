@@ -2,7 +2,7 @@
 
 Which lists of zoom levels help differs from image to image, and one level down does not tell: a network can gain dBs
 there and lose more at the finest levels. So several are tried, and what does best on *unseen recorded pixels* at levels
-from 100 % on makes the result, on the stop blocks, which have no part in the judgement.
+from half the factor on makes the result, on the stop blocks, which have no part in the judgement.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from finescan.patches.grey import cut_levels, filled, saturated
 from finescan.patches.multiscale_config import between
 from finescan.patches.multiscale_roles import held_places
 from finescan.training import fit_contestants, train
-from finescan.trust.unseen import Array, Method, UnseenCurve, unseen_curve
+from finescan.trust.unseen import Array, Method, UnseenCurve, least_counting, unseen_curve
 from finescan.values import Grid, Image, Region
 from finescan.workflow.checks import require_method
 from finescan.workflow.learning import train_config, training_options
@@ -180,7 +180,9 @@ def choose(job: Job, images: Sequence[Image], learned: Sequence[Learned]) -> tup
     if asked not in ("auto", *(m for _, m in entries.values())):
         return asked, learned[0], None
     methods = {n: as_method(one.models[m], images[0].grid) for n, (one, m) in entries.items()}
-    curve = contest(images, boxes, learned[0].patches, methods, "bicubic", least_level=1.0)
+    curve = contest(
+        images, boxes, learned[0].patches, methods, "bicubic", least_level=least_counting(learned[0].patches.factor)
+    )
     if curve is None:
         return (str(learned[0].network.card.training["chosen"]) if asked == "auto" else asked), learned[0], None
     best = best_of(curve, [n for n, (_, m) in entries.items() if asked in ("auto", m)])

@@ -118,8 +118,16 @@ class RescanResults:
         """Times, as shares of a fine scan of everything."""
         return list(self.study.numbers.shares)
 
+    @property
+    def earlier_share(self) -> float:
+        """Time of the earlier place, shared by all maps, over that of a fine scan of everything."""
+        rows = self.facts["maps"]
+        return float(self.facts["earlier"]["seconds"] / len(rows) / rows[0]["full_s"])
+
     def alone_error(self, share: float) -> float:
-        """Of random scanning alone at a time, median over maps."""
+        """Of random scanning alone at a time, median over maps; once everything is scanned there is none."""
+        if share >= 1:
+            return 0.0
         k = int(np.argmin([abs(r["share"] - share) for r in self.alone[0]]))
         return float(np.median([one[k]["error"] for one in self.alone]))
 
@@ -129,8 +137,9 @@ class RescanResults:
         quarter = []
         for share, planner in zip(self.shares(), error, strict=True):
             if AIM_FACTOR * share < 1:
-                rival = self.alone_error(AIM_FACTOR * share)
-                quarter.append({"share": share, "planner": planner, "random at four times": rival})
+                rivals = [self.alone_error(AIM_FACTOR * (share + extra)) for extra in (0.0, self.earlier_share)]
+                names = ("random at four times", "with the earlier place")
+                quarter.append({"share": share, "planner": planner, **dict(zip(names, rivals, strict=True))})
         k = int(np.argmin([abs(s - AIM_SHARE) for s in self.shares()]))
         return {
             "quarter": quarter,
@@ -175,7 +184,7 @@ def run_rescan(
         if pictures is None:
             pictures = {n: [store.picture(f"shown-{n}", partial(one.shown, n))] for n in SHOWN}
     tell(size.count, size.count, "done")
-    about = {"maps": facts, "earlier": _about(earlier, size)}
+    about = {"maps": facts, "earlier": _about(size)}
     return RescanResults(study, rows, alone, about, training_facts(store, "network"), pictures or {})
 
 
@@ -277,7 +286,9 @@ def _told(lazy: _Lazy, strategy: str, size: Size) -> dict[str, Any]:
 
 def _facts(lazy: _Lazy, size: Size) -> dict[str, Any]:
     one = lazy.map
-    times = sorted({*size.shares, *(AIM_FACTOR * s for s in size.shares if AIM_FACTOR * s < 1)})
+    earlier = _about(size)["seconds"] / size.count / one.full_s
+    wanted = {*size.shares, *(AIM_FACTOR * s for s in size.shares), *(AIM_FACTOR * (s + earlier) for s in size.shares)}
+    times = sorted(t for t in wanted if t < 1)
     return {
         "void_fraction": float(one.voids.mean()),
         "sites": len(one.section.sites),
@@ -289,11 +300,11 @@ def _facts(lazy: _Lazy, size: Size) -> dict[str, Any]:
     }
 
 
-def _about(earlier: Any, size: Size) -> dict[str, Any]:
-    """The earlier place, and what it cost."""
+def _about(size: Size) -> dict[str, Any]:
+    """What the earlier place cost."""
     fine = (size.earlier - 80) ** 2 * maps.DWELL_US * 1e-6
     coarse = (size.earlier // maps.RATIO) ** 2 * maps.DWELL_US * 1e-6
-    return {"sites": len(earlier.sites), "seconds": fine + coarse}
+    return {"seconds": fine + coarse}
 
 
 def _by_kind(rows: Sequence[Sequence[Mapping[str, Any]]], k: int) -> dict[str, list[int]]:

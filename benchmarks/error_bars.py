@@ -75,12 +75,15 @@ def one(recipe: str, seed: int, size: int, fine: int, steps: int) -> dict[str, d
     box = tuple(slice(a, a + n) for a, n in zip(corner.tolist(), piece.hr.shape, strict=True))
     roles = {r: piece.role_fine(r) for r in ("train", "stop", "test")}
     inside = {n: p[box] for n, p in pictures.items()}
-    objects = choose_objects(calmed(inside["fine"], piece.weight), KIND[recipe])
+    # known where recorded: saturated pixels (a pore is often black) are nothing to learn from, but are measured
+    known = np.zeros(piece.hr.shape, bool)
+    known[tuple(slice(a - c, a - c + fine) for a, c in zip(start.tolist(), corner.tolist(), strict=True))] = True
+    objects = choose_objects(calmed(inside["fine"], known), KIND[recipe])
     # ridge regression learns nothing by heart: its training area tells as much as held-out area
-    used = piece.weight if not steps else roles["stop"] | roles["test"]
+    used = known if not steps else known & (roles["stop"] | roles["test"])
     side = block_side(int(used.sum()), 2)
     lattice = lattice_shape(whole.grid.shape, side)
-    found = _measured(inside, piece.out_grid, objects, piece.weight)
+    found = _measured(inside, piece.out_grid, objects, known)
     number = block_numbers(corner, piece.hr.shape, side, lattice)
     ground = ground_of([Scan(found["fine"], found["enhanced"], number, used)], lattice, side)
     everywhere = block_numbers((0, 0), whole.grid.shape, side, lattice)

@@ -115,6 +115,9 @@ def run(
     landmarks: Landmarks = None,
     objective: Objective = None,
     settings: Set = None,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Interpolate where the result is flagged; fallback.tif says where.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Go on although the registration is doubtful.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -122,6 +125,7 @@ def run(
     """Everything from two files (or coarse images alone) to a report; safe to interrupt, continues where it stopped."""
     asked = {"train.minutes": minutes, "train.seed": seed, "train.architecture": model, "result.dtype": dtype}
     asked["register.objective"] = objective
+    asked["result.fallback"] = "flagged" if fallback else None
     choices = {k: v for k, v in asked.items() if v is not None} | settings_of(settings)
     if landmarks:
         choices["register.landmarks"] = workflow.load_landmarks(landmarks)
@@ -130,6 +134,8 @@ def run(
         needless = [k for k, v in about_fine if v is not None]
         if needless:
             raise typer.BadParameter(f"{needless[0]} is about fine scans, but with --lr-only there are none.")
+        if fallback:
+            raise typer.BadParameter("--fallback needs a fine scan: with --lr-only nothing tells where to fall back.")
         with Progress(quiet=as_json) as progress:
             result = workflow.run_lr_only(
                 [coarse, *(fine or ())], output, sr_factor=factor,

@@ -88,7 +88,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     "train.minutes": (_number(1e-6, 1e5), "a number above 0"),
     "train.steps": (_or_none(_count(1)), "a whole number, at least 1, or null"),
     "train.members": (lambda v: _count(1)(v) and v <= 16, "a whole number from 1 to 16"),
-    "train.levels": _one_of(["auto", "coarser", "finer", *PRESETS]),
+    "train.levels": _one_of(["auto", "decoupled", "finer", "coarser", *PRESETS]),
     "train.seed": (_count(0), "a whole number, at least 0"),
     "train.start": (_or_none(lambda v: isinstance(v, str) and bool(v)), "the path of a model folder, or null"),
     "train.position": (_flag, "true or false"),
@@ -98,6 +98,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
         "two corners in voxels of the result: [[z, y, x], [z, y, x]], or null",
     ),
     "result.blending": _one_of([*BLENDINGS, "published"]),
+    "result.fallback": _one_of(["none", "flagged", "uncertainty"]),
     "merge.pasted": (_or_none(_each(_count(1))), "numbers of fine scans from 1, or null"),
     "merge.grey": (
         _or_none(_each(_or_none(lambda v: _is_list(v) and len(v) == 2))),

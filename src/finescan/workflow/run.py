@@ -18,7 +18,7 @@ from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
-from finescan.workflow import intervals, judging, page, pasting, picture_measures
+from finescan.workflow import falling_back, intervals, judging, page, pasting, picture_measures
 from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
@@ -136,12 +136,12 @@ def complete(
     # a method that was asked for stays, whatever an earlier automatic choice came to
     fallen = job.plan.values["result.method"] == "auto" and job.folder.is_done("fallback", before)
     method = "bicubic" if fallen else method
-    enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, check, method)
+    enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, check, method, contestants)
     report = _judge(job, patches, contestants, model, enhanced, lr, check, method)
     if report.verdict == "worse" and method != "bicubic" and job.plan.values["result.method"] == "auto":
         job.folder.finish("fallback", before, instead_of=method)
         fallen, method = True, "bicubic"
-        enhanced, flags = _enhance(job, lr, contestants[method], patches, check, method)
+        enhanced, flags = _enhance(job, lr, contestants[method], patches, check, method, contestants)
         report = _judge(job, patches, contestants, model, enhanced, lr, check, method)
     if fallen:
         job.notes.append(
@@ -243,7 +243,13 @@ def _method(job: Job, model: Model) -> str:
 
 
 def _enhance(
-    job: Job, lr: Image, model: Model, patches: PatchSet, check: Consistency, method: str
+    job: Job,
+    lr: Image,
+    model: Model,
+    patches: PatchSet,
+    check: Consistency,
+    method: str,
+    contestants: Mapping[str, Model],
 ) -> tuple[Image, TrustMap]:
     """The whole map, its flags, and the files of both; continues block by block."""
     plan, path = job.plan, job.folder.path
@@ -252,18 +258,27 @@ def _enhance(
     chosen = ("result.dtype", "result.blending", "result.tiff", "result.zarr")
     key = key_of(job.key, plan.part(chosen), method)
     files = [n for n, wanted in ((TIFF_FILE, "result.tiff"), (ZARR_FILE, "result.zarr")) if plan.values[wanted]]
+    kind = plan.choose("result.fallback", "none", "What was computed is the result; its flags say where to doubt it.")
+    if kind != "none" and method != "bicubic":
+        key, files = key_of(key, kind), [*files, falling_back.FILE]
     if not job.folder.is_done("enhance", key, FLAGS_FILE, *files):
         config = EnhanceConfig(dtype=dtype, blending=blending, saturation=judging.rails(lr), pyramid=_keeps_store(plan))
         work = path / f"work-{key}"
         result = enhance(model, lr, folder=work, config=config, progress=job.progress)
         job.progress(0, 1, "checking against the coarse scan")
         flags = judging.mark_inconsistent(result.image, lr, result.trust, check)
-        _publish(job, result.image, flags, work)
-        facts = {"method": method, "flags": flags.shares(), "notes": list(result.notes), "yardstick": check.to_dict()}
+        facts: dict[str, Any] = {"method": method, "flags": flags.shares(), "yardstick": check.to_dict()}
+        facts["notes"] = list(result.notes)
+        image, weight = result.image, None
+        if falling_back.FILE in files:
+            fell = falling_back.fall_back(kind, image, lr, patches, contestants["bicubic"], flags)
+            image, weight, facts["fallback"] = fell.image, fell.weight, fell.facts
+        _publish(job, image, flags, work, weight)
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
     facts = job.folder.facts("enhance")
-    job.notes += [n for n in facts["notes"] if n not in job.notes]
+    told = [*facts["notes"], *([facts["fallback"]["sentence"]] if facts.get("fallback") else [])]
+    job.notes += [n for n in told if n not in job.notes]
     stored = ZARR_FILE if (path / ZARR_FILE).exists() else TIFF_FILE
     image, flag_image = (io.read(pasting.computed_or(path / name)) for name in (stored, FLAGS_FILE))
     return image.with_data(image.data, out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)
@@ -274,7 +289,7 @@ def _keeps_store(plan: Plan) -> bool:
     return bool(plan.values["result.zarr"] or not plan.values["result.tiff"])
 
 
-def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
+def _publish(job: Job, image: Image, flags: TrustMap, work: Path, weight: Image | None) -> None:
     """Write the files a user opens, then drop the work in progress."""
     import shutil
 
@@ -285,8 +300,13 @@ def _publish(job: Job, image: Image, flags: TrustMap, work: Path) -> None:
     if job.plan.values["result.tiff"]:
         io.write(path / TIFF_FILE, image)
     io.write(path / FLAGS_FILE, Image(flags.flags, flags.grid, FLAGS_FILE), overwrite=True)
+    (path / falling_back.FILE).unlink(missing_ok=True)
     shutil.rmtree(path / ZARR_FILE, ignore_errors=True)
-    if _keeps_store(job.plan):  # enhancement's own store, complete with its pyramid: nothing is written twice
+    if weight is not None:
+        io.write(path / falling_back.FILE, weight)
+    if _keeps_store(job.plan) and weight is not None:  # what was computed is not the result
+        io.write(path / ZARR_FILE, image)
+    elif _keeps_store(job.plan):  # enhancement's own store, complete with its pyramid: nothing is written twice
         Path(image.source).replace(path / ZARR_FILE)
     shutil.rmtree(work, ignore_errors=True)
     job.progress(1, 1, "writing the enhanced map")
@@ -326,7 +346,7 @@ def _second_opinions(job: Job, pairs: Sequence[Pair], patches: PatchSet, enhance
 def _facts(
     job: Job, report: TrustReport, pairs: Sequence[Pair], model: Model, flags: TrustMap, method: str, seconds: float
 ) -> dict[str, Any]:
-    maps = [n for n in (TIFF_FILE, ZARR_FILE) if (job.folder.path / n).exists()]
+    maps = [n for n in (TIFF_FILE, ZARR_FILE, falling_back.FILE) if (job.folder.path / n).exists()]
     scores = {n: {m: s.raw for m, s in row.items()} for n, row in report.scores.items()}
     return {
         "folder": str(job.folder.path),
@@ -337,6 +357,7 @@ def _facts(
         "scores": scores,
         "registration": [pair_facts(p) for p in pairs],
         "flags": flags.shares(),
+        "fallback": job.folder.facts("enhance").get("fallback"),
         "yardstick": job.folder.facts("enhance").get("yardstick"),
         "training": {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "chosen", "members")},
         "notes": list(dict.fromkeys(job.notes)),

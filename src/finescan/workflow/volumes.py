@@ -99,6 +99,11 @@ def _require_possible(values: Mapping[str, Any], grid: Grid) -> None:
             f"The result of a volume run is made by auto, interpolated or {name}, but result.method is {method!r}."
         )
     require_blending(values, ("exact", "published"), "volumes")
+    if values.get("result.fallback", "none") != "none":
+        raise InputError(
+            f"The choice result.fallback cannot be {values['result.fallback']!r} for volumes. Expected: none; the "
+            "flags say where to doubt the result."
+        )
     if values.get("result.blending") == "published" and not MODELS[name].stack:
         stacks = ", ".join(n for n, row in MODELS.items() if row.stack)
         raise InputError(

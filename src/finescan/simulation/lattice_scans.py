@@ -160,7 +160,9 @@ def record_stm(
     grey = grey + faults.noise * rng.standard_normal(grid.shape) + _line_offsets(grid.shape[0], faults, rng)[:, None]
     grey = grey + faults.tilt * _plane(grid.shape, rng) + (0.5 * faults.tilt + 4 * faults.line_offsets)
     data, _ = digitise(grey.astype(np.float32), scanner)
-    image = Image(data, grid, "stm", Acquisition(vendor="simulation", pixel_size_from="simulation", extra={"technique": "STM"}))
+    image = Image(
+        data, grid, "stm", Acquisition(vendor="simulation", pixel_size_from="simulation", extra={"technique": "STM"})
+    )
     return _described(sample, image, warp, faults, seed)
 
 

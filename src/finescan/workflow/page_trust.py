@@ -185,13 +185,14 @@ def _places(done: Finished) -> rp.Chapter | None:
     )
     rows = []
     for k, field in enumerate(found.fields, 1):
-        box = tuple(slice(round(a), round(b)) for a, b in zip(field.start_px, field.stop_px, strict=True))
+        (top, left), (bottom, right) = field.start_px, field.stop_px
+        box = slice(round(top), round(bottom)), slice(round(left), round(right))
         y, x = np.array(field.centre_px) * done.lr.grid.pixel_size_nm / 1e3
         words = " ".join(field.reasons)
         took = (spoken(field.seconds),) if timed else ()
         cells = (str(k), f"{x:.4g}, {y:.4g}", round(100 * field.reduction, 1), *took, words)
         thumbnail = on_grid(done.enhanced, _centred(done.enhanced.grid, box, done.lr.grid))
-        rows.append(rp.Place(cells, place_box(done.lr, box), thumbnail))  # type: ignore[arg-type]
+        rows.append(rp.Place(cells, place_box(done.lr, box), thumbnail))
     total = 100 * sum(f.reduction for f in found.fields)
     words = (
         f"Fine scans of these {len(rows)} places of {found.plan.frame} would remove {total:.0f} % of the expected "

@@ -13,7 +13,7 @@ from finescan.cli.options import Channel, Frame, Json, Overwrite, PixelSize, See
 from finescan.cli.output import show
 from finescan.cli.progress import Progress
 
-_LIST = "numbers with commas, or first:last:step"
+LIST = "numbers with commas, or first:last:step"
 
 
 def patches(
@@ -26,9 +26,9 @@ def patches(
         str | None, typer.Option(help="Published zoom levels (stem, stm, stem-converging …); else by the factor.")
     ] = None,
     factor: Annotated[int | None, typer.Option(help="Fine pixels per coarse pixel.")] = None,
-    alpha: Annotated[str | None, typer.Option(help=f"Coarser levels, over the recorded one: {_LIST}.")] = None,
-    beta: Annotated[str | None, typer.Option(help=f"Finer levels: {_LIST}.")] = None,
-    gamma: Annotated[str | None, typer.Option(help=f"Coarse pictures that are interpolated: {_LIST}.")] = None,
+    alpha: Annotated[str | None, typer.Option(help=f"Coarser levels, over the recorded one: {LIST}.")] = None,
+    beta: Annotated[str | None, typer.Option(help=f"Finer levels: {LIST}.")] = None,
+    gamma: Annotated[str | None, typer.Option(help=f"Coarse pictures that are interpolated: {LIST}.")] = None,
     filters: Annotated[str | None, typer.Option(help="Some of nearest,lanczos,bilinear,bicubic,box,hamming.")] = None,
     scale: Annotated[
         str | None, typer.Option(help="The recorded zoom level, for names: 5MX (larger is finer) or 24nm (smaller is).")
@@ -65,9 +65,9 @@ def patches(
         preset,
         factor=factor,
         scale=scale_of(scale),
-        alpha=_numbers(alpha),
-        beta=_numbers(beta),
-        gamma=_numbers(gamma),
+        alpha=numbers(alpha),
+        beta=numbers(beta),
+        gamma=numbers(gamma),
         filters=None if filters is None else tuple(filters.split(",")),
         crop=crop,
     )
@@ -105,7 +105,7 @@ def scale_of(text: str | None) -> Any:
     return ZoomScale(float(found[1]), found[2])
 
 
-def _numbers(text: str | None) -> tuple[float, ...] | None:
+def numbers(text: str | None) -> tuple[float, ...] | None:
     """``0.5,0.75`` or ``0.25:0.95:0.05``; an empty text is an empty list."""
     from finescan.patches.multiscale_config import between
 
@@ -117,11 +117,11 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
             return between(first, last, step)
         return tuple(float(v) for v in text.split(",") if v.strip())
     except ValueError as e:
-        raise typer.BadParameter(f"A list of levels is {_LIST}, but {text!r} came.") from e
+        raise typer.BadParameter(f"A list of levels is {LIST}, but {text!r} came.") from e
 
 
 def _exactly(count: int, text: str, what: str) -> Any:
-    values = _numbers(text) or ()
+    values = numbers(text) or ()
     if len(values) != count:
         raise typer.BadParameter(f"{what} are {count} numbers with commas between them, but {text!r} came.")
     return values

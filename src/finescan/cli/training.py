@@ -24,7 +24,10 @@ from finescan.cli.options import (
     settings_of,
 )
 from finescan.cli.output import show
+from finescan.cli.patches import LIST, numbers
 from finescan.cli.progress import Progress
+
+_PRESETS = "a published list (stem, stem-converging, stm, stm-converging …)"
 
 
 def train(
@@ -35,6 +38,19 @@ def train(
         Path | None,
         typer.Option(help="Instead of scans: folder of pairs recorded one by one, coarse/NAME and fine/NAME."),
     ] = None,
+    lr_only: Annotated[
+        bool, typer.Option("--lr-only", help="All files are coarse pictures of one zoom level: no fine scan exists.")
+    ] = False,
+    preset: Annotated[
+        str | None, typer.Option(help=f"With --lr-only, zoom levels: ours, none (the recorded one) or {_PRESETS}.")
+    ] = None,
+    factor: Annotated[int | None, typer.Option(help="With --lr-only, fine pixels per coarse one.")] = None,
+    alpha: Annotated[str | None, typer.Option(help=f"With --lr-only, coarser levels: {LIST}.")] = None,
+    beta: Annotated[str | None, typer.Option(help=f"With --lr-only, finer levels: {LIST}.")] = None,
+    gamma: Annotated[str | None, typer.Option(help=f"With --lr-only, levels that are interpolated: {LIST}.")] = None,
+    flatten: Annotated[
+        bool, typer.Option("--flatten", help="With --lr-only, level the lines of scanning-probe pictures first.")
+    ] = False,
     start: Annotated[Path | None, typer.Option("--from", help="Model folder whose weights to go on from.")] = None,
     reference: Annotated[
         list[Path] | None,
@@ -72,7 +88,7 @@ def train(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network on the overlap, or on recorded pairs; writes a model folder."""
+    """Train a network on the overlap, on recorded pairs, or on coarse pictures alone; writes a model folder."""
     asked = {"minutes": minutes, "architecture": model, "recipe": recipe, "loss": loss}
     asked |= {"terms.critic": critic, "terms.vgg": vgg, "terms.vgg_sha256": vgg_sha256}
     config: dict[str, Any] = {
@@ -80,6 +96,29 @@ def train(
         **{k: v for k, v in asked.items() if v is not None},
         **settings_of(settings),
     }
+    reading = reading_of(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset)
+    zoom = {"preset": preset, "factor": factor, "alpha": alpha, "beta": beta, "gamma": gamma}
+    if lr_only:
+        _require_alone(pairs=pairs, start=start, reference=reference, pair=pair, fine_pixel_size=fine_pixel_size)
+        if coarse is None:
+            raise typer.BadParameter("Nothing to learn from. Pass one or several coarse pictures of one zoom level.")
+        with Progress(quiet=as_json) as progress:
+            result = workflow.train_alone(
+                [coarse, *(fine or ())],
+                output,
+                levels=_levels(zoom),
+                sr_factor=factor,
+                flatten=flatten,
+                reading=reading,
+                config=config,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        show(result, as_json)
+        return
+    given = [f"--{n}" for n, v in {**zoom, "flatten": flatten or None}.items() if v is not None]
+    if given:
+        raise typer.BadParameter(f"{', '.join(given)} belong to --lr-only: pass it, or leave them out.")
     with Progress(quiet=as_json) as progress:
         result = workflow.train_files(
             coarse,
@@ -90,10 +129,37 @@ def train(
             references=reference or (),
             pair_folder=pair,
             objective=objective or "auto",
-            reading=reading_of(pixel_size, fine_pixel_size, None, None, volume, raw, fine_raw, dataset),
+            reading=reading,
             config=config,
             force=force,
             overwrite=overwrite,
             progress=progress,
         )
     show(result, as_json)
+
+
+def _require_alone(**others: object) -> None:
+    given = [f"--{name.replace('_', '-').replace('start', 'from')}" for name, value in others.items() if value]
+    if given:
+        raise typer.BadParameter(f"With --lr-only there are coarse pictures alone: leave {', '.join(given)} out.")
+
+
+def _levels(zoom: dict[str, Any]) -> Any:
+    """Zoom levels that the options stand for: "ours", or a MultiscaleConfig."""
+    from finescan.patches import single_scale
+    from finescan.workflow.patching import zoom_config
+
+    lists = {name: numbers(zoom[name]) for name in ("alpha", "beta", "gamma")}
+    preset, factor = zoom["preset"], zoom["factor"]
+    asked = any(v is not None for v in lists.values())
+    if preset in (None, "ours") and not asked:
+        return "ours"
+    if preset == "ours":
+        raise typer.BadParameter("The preset ours has its own lists: leave --alpha, --beta and --gamma out.")
+    if preset == "none":
+        return (
+            zoom_config(None, factor=factor, **{k: v or () for k, v in lists.items()})
+            if asked
+            else single_scale(factor or 4)
+        )
+    return zoom_config(preset, factor=factor, **lists)

@@ -9,7 +9,7 @@ from finescan.patches.flat import to_eight_bit
 from finescan.patches.grey import AVERAGE_PX, local_average, saturation_levels
 from finescan.patches.making import make_patches, work_lr
 from finescan.patches.multiscale import multiscale_patches
-from finescan.patches.multiscale_config import PRESETS, MultiscaleConfig, oracle, single_scale
+from finescan.patches.multiscale_config import PRESETS, MultiscaleConfig, multiscale_default, oracle, single_scale
 from finescan.patches.multiscale_files import WrittenSet, write_multiscale
 from finescan.patches.multiscale_split import WriteConfig
 from finescan.patches.pieces import PatchSet, Piece, choose_factor
@@ -54,6 +54,7 @@ __all__ = [
     "local_average",
     "make_patches",
     "make_volume_patches",
+    "multiscale_default",
     "multiscale_patches",
     "oracle",
     "recorded_patches",

@@ -20,6 +20,7 @@ from scipy import ndimage
 from finescan.errors import InputError
 from finescan.io.flattening import require_level
 from finescan.patches import grey
+from finescan.patches.decoupling import NoiseModel, decoupled, decoupled_points, noise_of
 from finescan.patches.multiscale_config import ON_THE_FLY_CROP, Level, MultiscaleConfig
 from finescan.patches.multiscale_roles import Held, held_places, roles_at
 from finescan.patches.pieces import PatchSet, Piece
@@ -42,13 +43,14 @@ Corner = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Recorded:
-    """One picture: grey levels, where they say nothing (None = nowhere), and its held-out places."""
+    """One picture: grey levels, where they say nothing (None = nowhere), held-out places, noise if it is needed."""
 
     picture: Array
     bad: Bool | None
     grid: Grid
     name: str
     held: Held
+    noise: NoiseModel | None = None
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -103,11 +105,14 @@ def multiscale_patches(
     require_crop(images, crop)
     filled = [_filled(image) for image in images]
     held, notes = held_places([p for p, _, _ in filled], [i.name for i in images], config.sr_factor, config.split)
-    recorded = [_Recorded(p, bad, i.grid, i.name, h) for (p, bad, _), i, h in zip(filled, images, held, strict=True)]
+    recorded = [
+        _Recorded(p, bad, i.grid, i.name, h, _noise(p, bad, config))
+        for (p, bad, _), i, h in zip(filled, images, held, strict=True)
+    ]
     windows, said = _plan(recorded, config, crop, most_bytes)
     pieces, chances = [], []
-    for r, window in windows:
-        for piece, chance in _pieces(r, window, config):
+    for k, (r, window) in enumerate(windows):
+        for piece, chance in _pieces(r, window, config, np.random.default_rng([config.split.seed, 6, k])):
             pieces.append(piece)
             chances.append(chance)
     _require_enough(pieces, recorded, config)
@@ -241,7 +246,9 @@ def _cut(r: _Recorded, window: _Window, side: float, least: int, factor: int, rn
 
 
 # ---------------------------------------------------------------------------------------------- what is in them
-def _pieces(r: _Recorded, window: _Window, config: MultiscaleConfig) -> Iterator[tuple[Piece, float]]:
+def _pieces(
+    r: _Recorded, window: _Window, config: MultiscaleConfig, rng: np.random.Generator
+) -> Iterator[tuple[Piece, float]]:
     """All pieces of one level of one picture, with their chances: 1 for each filter."""
     level, s = window.level, config.sr_factor
     fine = _times(window.start, s), _times(window.stop, s)
@@ -258,12 +265,18 @@ def _pieces(r: _Recorded, window: _Window, config: MultiscaleConfig) -> Iterator
         hr = resized(lr, _times(lr.shape, s), "bicubic")
         yield piece(lr, hr, _weight(_bad_at(r.bad, level.ratio / s, window.start, window.stop), 2, s, hr), False), 1.0
         return
-    hr = zoomed(r.picture, level.ratio, *fine)
+    first, second = r.picture, r.picture
+    if level.process == 3 and r.noise is not None:
+        first, second = decoupled(r.picture, r.noise, config.decoupling, rng)
+    hr = zoomed(second, level.ratio, *fine)
     bad = _bad_at(r.bad, level.ratio, *fine)
     weight = _weight(None if bad is None else np.any(_blocks(bad, s), axis=(1, 3)), 1, s, hr)
     judge = _judging_filter(config) if level.process in (1, 3) else ""
     for name_of_filter in config.filters if 2 in r.processes else (judge,):
-        versions = _coarser(r, window, hr, name_of_filter, config)
+        if first is second:
+            versions = _coarser(r, window, hr, name_of_filter, config)
+        else:
+            versions = [_decoupled(first, r, window, name_of_filter, config, rng)]
         for lr in versions:
             yield piece(lr, hr, weight, name_of_filter == judge), 1 / len(versions)
 
@@ -278,6 +291,24 @@ def _coarser(r: _Recorded, window: _Window, hr: Array, filter_name: str, config:
     if filter_name == "nearest":
         return points(r.picture, level.ratio / s, window.start, window.stop, interpolated=level.process == 3)
     return [resized(hr, (hr.shape[0] // s, hr.shape[1] // s), filter_name)]
+
+
+def _decoupled(
+    first: Array, r: _Recorded, window: _Window, filter_name: str, config: MultiscaleConfig, rng: np.random.Generator
+) -> Array:
+    """The coarse version whose noise has nothing to do with that of the fine picture."""
+    level, s = window.level, config.sr_factor
+    if filter_name == "nearest":
+        assert r.noise is not None
+        return decoupled_points(first, r.noise, config.decoupling, level.ratio / s, window.start, window.stop, rng)
+    fine = zoomed(first, level.ratio, _times(window.start, s), _times(window.stop, s))
+    return resized(fine, window.shape, filter_name)
+
+
+def _noise(picture: Array, bad: Bool | None, config: MultiscaleConfig) -> NoiseModel | None:
+    if not config.decoupling:
+        return None
+    return noise_of(picture, None if bad is None else ~bad)
 
 
 def _bad_at(bad: Bool | None, ratio: float, start: Corner, stop: Corner) -> Bool | None:

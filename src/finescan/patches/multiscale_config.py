@@ -13,8 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 from finescan.errors import InputError
+from finescan.patches.decoupling import noise_of, noise_share
+from finescan.patches.grey import filled
 from finescan.patches.split import SplitConfig
 from finescan.patches.zoom import FILTERS, ZoomScale
+from finescan.values import Image
 
 PUBLISHED_CROP = 256  # fine pixels
 ON_THE_FLY_CROP = 32  # coarse pixels: what a training patch reads
@@ -58,6 +61,8 @@ class MultiscaleConfig:
     reads : level of the pictures the model will enhance. 1: the recorded ones. ``1 / sr_factor``: the recorded ones are
         fine already, and stand for what nobody has (the paper's oracle).
     scale : what levels are counted in, for names.
+    decoupling : of finer levels (3): part of the noise, 0 to 1, that the coarse and the fine picture do not have in
+        common, so that it is not learned like detail (see :mod:`finescan.patches.decoupling`); 0 = as published.
     split : how held-out places are chosen. A gap of ``guard_lr_px`` coarse pixels is kept at every level. "auto" holds
         out blocks of every picture; from five pictures on, whole pictures.
     """
@@ -72,6 +77,7 @@ class MultiscaleConfig:
     reads: float = 1.0
     scale: ZoomScale = PLAIN
     split: SplitConfig = SPLIT
+    decoupling: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta", "gamma", "filters"):
@@ -101,6 +107,11 @@ class MultiscaleConfig:
             raise InputError(
                 f"The model reads pictures of the recorded level (reads=1), or those {self.sr_factor} times coarser "
                 f"(reads={1 / self.sr_factor:g}), but reads={self.reads} came."
+            )
+
+        if not 0 <= self.decoupling <= 1:
+            raise InputError(
+                f"The part of the noise that is decoupled is from 0 (none) to 1 (all), but {self.decoupling:g} came."
             )
 
     def _require_ratios(self) -> None:
@@ -190,6 +201,43 @@ def _stm(coarser: int = 24, converging: Sequence[int] = ()) -> MultiscaleConfig:
     scale = ZoomScale(24.0, "nm")
     alpha, beta = scale.ratios(range(coarser, 24, -1)), scale.ratios(range(23, 13, -1))
     return MultiscaleConfig(alpha, beta, tuple(v / 2 for v in scale.ratios(converging)), 2, scale=scale)
+
+
+#: finer levels of :func:`multiscale_default`: how much of the way from the recorded one to the factor, in logarithms
+_OURS_FINER = (0.16, 0.33, 0.5, 0.66, 0.8, 0.9, 1.0)
+LEAST_DECOUPLING = 0.3
+
+
+def multiscale_default(
+    sr_factor: int, image: Image | Sequence[Image], *, scale: ZoomScale | None = None
+) -> MultiscaleConfig:
+    """Our own list of zoom levels: the recorded one and finer ones up to the factor, with noise told from detail.
+
+    Four things differ from the published lists. Finer levels go up to the factor: pictures like those that will be
+    enhanced are learned from. There are no coarser ones: they gain nothing. Coarse pictures are made of single pixels
+    alone, as scans are. And the noise of the two pictures of a pair is decoupled (see
+    :mod:`finescan.patches.decoupling`), the less, the noisier the recorded pictures are: what is predicted without any
+    noise is too smooth to look like a recorded picture.
+
+    Parameters
+    ----------
+    sr_factor : fine pixels per coarse pixel.
+    image : the recorded picture, or several; their noise is measured.
+    scale : what levels are counted in, for names.
+    """
+    images = [image] if isinstance(image, Image) else list(image)
+    noisy = []
+    for one in images:
+        picture, _ = filled(one.array())
+        noisy.append(noise_share(picture, noise_of(picture)))
+    part = max(LEAST_DECOUPLING, 1.0 - sum(noisy) / max(len(noisy), 1))
+    return MultiscaleConfig(
+        beta=tuple(float(f"{sr_factor**v:.3g}") for v in _OURS_FINER),
+        sr_factor=sr_factor,
+        filters=("nearest",),
+        scale=scale or PLAIN,
+        decoupling=float(f"{part:.2g}"),
+    )
 
 
 _DOWN = between(0.25, 0.95, 0.05)

@@ -94,6 +94,10 @@ def write_multiscale(
     InputError : pictures that :func:`multiscale_patches` refuses as well, two of one name, two levels of one name.
     OutputError : the folder cannot be written to.
     """
+    if config.decoupling:
+        raise InputError(
+            "Sets with decoupled noise are made while training and not written. Leave decoupling at 0 to write one."
+        )
     writing = writing or WriteConfig()
     job = _Job(config, writing, Path(folder))
     require_pictures(images, config, square=not writing.published)

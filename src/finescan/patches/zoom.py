@@ -158,19 +158,25 @@ def _nearest(start: int, stop: int, ratio: float, side: float = 1e-9) -> NDArray
     return np.floor((np.arange(start, stop) + 0.5) / ratio + side).astype(np.intp)
 
 
-def _cubic(picture: NDArray[np.float32], start: int, stop: int, ratio: float) -> NDArray[np.float32]:
-    """Rows at the centres of a level's, by the kernel of Pillow's bicubic filter (R. Keys 1981, a = -1/2).
+def cubic_weights(start: int, stop: int, ratio: float, length: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Recorded pixels and their weights, (n, 4) each, for the grey levels at the centres of a level's pixels.
 
-    At the border, what is left of the kernel is scaled to a sum of 1, as there.
+    The kernel is that of Pillow's bicubic filter (R. Keys 1981, a = -1/2). At the border, what is left of it is scaled
+    to a sum of 1, as there.
     """
     where = (np.arange(start, stop) + 0.5) / ratio - 0.5
     taps = np.floor(where).astype(np.intp)[:, None] + np.arange(-1, 3)
     d = np.abs(where[:, None] - taps)
     weight = np.where(d <= 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
-    weight[(taps < 0) | (taps >= len(picture))] = 0.0
+    weight[(taps < 0) | (taps >= length)] = 0.0
     weight /= weight.sum(axis=1, keepdims=True)
-    rows = picture[np.clip(taps, 0, len(picture) - 1)]
-    return np.ascontiguousarray(np.einsum("nk,nkw->nw", weight.astype(np.float32), rows))
+    return np.clip(taps, 0, length - 1), weight
+
+
+def _cubic(picture: NDArray[np.float32], start: int, stop: int, ratio: float) -> NDArray[np.float32]:
+    """Rows at the centres of a level's."""
+    taps, weight = cubic_weights(start, stop, ratio, len(picture))
+    return np.ascontiguousarray(np.einsum("nk,nkw->nw", weight.astype(np.float32), picture[taps]))
 
 
 def zoomed_shape(shape: Sequence[int], ratio: float) -> tuple[int, int]:

@@ -30,6 +30,7 @@ _HOME = {
     "run": "run",
     "run_lr_only": "lr_only",
     "simulate_files": "verbs",
+    "train_alone": "learning",
     "train_files": "learning",
 }
 __all__ = sorted(_HOME)

@@ -1,4 +1,4 @@
-"""``train`` on files: one coarse map with fine scans in it, or many pairs that were recorded one by one."""
+"""``train`` on files: a coarse map with fine scans in it, pairs recorded one by one, or coarse pictures alone."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from finescan.workflow.verbs import pair_name
 
 if TYPE_CHECKING:
     from finescan.models import Model
-    from finescan.patches import PatchSet, ReferenceBank
+    from finescan.patches import MultiscaleConfig, PatchSet, ReferenceBank
     from finescan.training import TrainConfig
 
 Progress = Callable[[float, float, str], None]
 Paths = str | Path | Sequence[str | Path]
+OURS = "ours"  # the zoom levels of multiscale_default
 
 
 def train_files(
@@ -88,6 +89,50 @@ def train_files(
     patches, wanted = make_patches(pairs), train_config(options)
     bank = _bank(apart, patches, wanted, model) if apart else None
     return _learned(patches, output, wanted, progress, start=model, references=bank)
+
+
+def train_alone(
+    images: Paths,
+    output: str | Path,
+    *,
+    levels: MultiscaleConfig | str = OURS,
+    sr_factor: int | None = None,
+    flatten: bool = False,
+    reading: Reading | None = None,
+    config: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Train a network on coarse pictures alone, where no fine scan can be recorded; continues where it stopped.
+
+    Parameters
+    ----------
+    images : recorded pictures of one zoom level.
+    output : the model folder.
+    levels : zoom levels to learn from; "ours" = :func:`finescan.patches.multiscale_default` of these pictures.
+    sr_factor : of the enhancement, with "ours"; None = 2 for scanning probes, else 4.
+    flatten : level the lines of scanning-probe pictures first.
+    reading : what the files do not say.
+    config : entries of :class:`finescan.training.TrainConfig`.
+
+    Raises
+    ------
+    InputError, ModelError, OutputError, TrainingStopped: one sentence each.
+    """
+    from finescan.patches import multiscale_default, multiscale_patches
+
+    output, reading, options = Path(output), reading or Reading(), nested(config or {})
+    if (output / "card.json").exists() and not overwrite:
+        raise OutputError(f"{output} holds a finished model. Choose another folder, or pass --overwrite.")
+    wanted = train_config(options)
+    pictures = [reading.coarse(p) for p in as_paths(images)]
+    pictures = [io.flatten_lines(p) for p in pictures] if flatten else pictures
+    if isinstance(levels, str):
+        factor = sr_factor or (2 if any(io.is_probe(p) for p in pictures) else 4)
+        levels = multiscale_default(factor, pictures)
+    patches = multiscale_patches(pictures, levels)
+    _prepare(output, overwrite)
+    return _learned(patches, output, wanted, progress)
 
 
 def _bank(images: Sequence[Image], patches: PatchSet, config: TrainConfig, start: Model | None) -> ReferenceBank:

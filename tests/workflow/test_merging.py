@@ -18,7 +18,7 @@ from finescan.values import Grid, Image, TrustMap, Verdict
 from finescan.workflow import incoming, merging
 from finescan.workflow.finished import open_finished
 from finescan.workflow.merging import MergeOptions, merge
-from finescan.workflow.rescanning import coarse_scan, error_map, error_unit
+from finescan.workflow.rescanning import RescanOptions, coarse_scan, error_map, error_unit
 
 INPUT, REFUSED, OUTPUT = 3, 4, 5
 GREYS = incoming._greys
@@ -161,7 +161,13 @@ def test_a_merge_that_was_stopped_goes_on_without_registering_again(
         said.append(message)
 
     files = [rescans / f"{n}.tif" for n in PLACES]
-    merge(finished, files, out, choices={"train.steps": 4}, progress=progress)
+    further = MergeOptions(further=RescanOptions(budget="9s", dwell_us=10.0))
+    done = merge(finished, files, out, options=further, choices={"train.steps": 4}, progress=progress)
+    plan = rescan.load_plan(out / "rescan" / "rescan.json")
+    assert plan.frame.shape_px == (SIDE, SIDE) and 1 <= len(plan.fields) == len(done.facts["plan"]["fields"])
+    assert "before" in done.text and "on the same held-out blocks" in done.text
+    none = merging._planned_again(out, [], RescanOptions(budget="1s", dwell_us=10.0, frame=(SIDE, SIDE)))
+    assert none.text.startswith("no further round was planned: One field of") and "reason" in none.facts
     assert not known and not any("network" in m for m in said)
     assert (out / "enhanced.tif").read_bytes() == (merged / "enhanced.tif").read_bytes()
     monkeypatch.setattr(merging, "complete", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -177,7 +183,8 @@ def asked(monkeypatch) -> list[dict]:
     calls: list[dict] = []
 
     def complete(coarse, fine, out, reading, choices, force, overwrite, progress, *, merge):
-        calls.append({"fine": [Path(p).name for p in fine], "merge": merge, "out": Path(out), "force": force})
+        fines = [Path(p).name for p in fine]
+        calls.append({"fine": fines, "merge": merge, "out": Path(out), "force": force, "choices": choices})
         raise KeyboardInterrupt
 
     monkeypatch.setattr(merging, "complete", complete)
@@ -213,8 +220,11 @@ def stopped(*arguments, **named) -> None:
 
 def test_a_merge_of_a_merge_pastes_all_rescans(asked, known, monkeypatch, merged, rescans, tmp_path) -> None:
     monkeypatch.setattr(incoming, "_greys", GREYS)
-    stopped(merged, [rescans / "bright.tif"], tmp_path / "next", options=MergeOptions(match_grey=True))
+    wanted = MergeOptions(match_grey=True, minutes=0.3)
+    stopped(merged, [rescans / "bright.tif"], tmp_path / "next", options=wanted, choices={"train.members": 2})
     call = asked[0]
+    grey = call["merge"].plan.values["merge.grey"]
+    assert call["choices"] == {"train.minutes": 0.3, "merge.grey": grey, "train.members": 2}
     assert call["fine"] == ["fine.tif", "F001.tif", "F002.tif", "bright.tif"]
     values = call["merge"].plan.values
     assert values["merge.pasted"] == [2, 3, 4] and values["train.start"] == str(merged / "model")

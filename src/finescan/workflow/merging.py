@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def merge(
         [*run.fines, *(n.path for n in new)],
         out,
         run.reading,
-        choices,
+        {**_asked(plan, options), **(choices or {})},
         force or not any(p.verdict is Verdict.FOUND for p in old.pairs),
         overwrite,
         progress,
@@ -92,10 +92,26 @@ def merge(
     )  # fmt: skip
     facts, lines = dict(done.facts), [*_lines(done.facts["merged"], done.facts), page.summary(done.facts)]
     if options.further is not None:
-        planned = rescan_folder(out, out / "rescan", options=options.further, overwrite=True)
+        planned = _planned_again(out, new, options.further)
         facts["plan"] = planned.facts
         lines += ["", planned.text]
     return Outcome(facts, "\n".join(lines))
+
+
+def _asked(plan: Plan, options: MergeOptions) -> dict[str, Any]:
+    """What was asked for now, which a plan that is already in the folder must not override."""
+    asked = {"train.minutes": options.minutes is not None, "merge.grey": options.match_grey}
+    return plan.part([name for name, now in asked.items() if now])
+
+
+def _planned_again(out: Path, new: Sequence[Incoming], wanted: RescanOptions) -> Outcome:
+    """The plan of a further round, with fields like the rescans; if there is none, why: the merge itself is done."""
+    shapes = sorted((n.pair.hr.grid.shape for n in new), key=lambda shape: shape[0] * shape[1])
+    options = replace(wanted, frame=wanted.frame or (shapes[0][1], shapes[0][0]))
+    try:
+        return rescan_folder(out, out / "rescan", options=options, overwrite=True)
+    except InputError as e:
+        return Outcome({"reason": str(e)}, f"no further round was planned: {e}")
 
 
 # ------------------------------------------------------------------ what is there

@@ -11,7 +11,7 @@ error comes from the scatter between blocks (a bootstrap with random weights tha
 enlarged by what a *rehearsal* tells: the same correction, learned in the same way in many places of the map where the
 enhanced map plays the fine scan and a poorer picture plays the enhanced one. There the true answer is known, so the
 rehearsal shows how far blocks in one place speak for the whole map. What single pixels may do
-(:mod:`finescan.quantification.plausible`) is added.
+(:mod:`finescan.quantification.residuals`) is added.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from scipy import special
 from finescan.errors import InputError
 from finescan.quantification.alike import Objects, calmed, measure_alike
 from finescan.quantification.ground import Ground
-from finescan.quantification.plausible import ResidualLibrary, plausible
+from finescan.quantification.residuals import ResidualLibrary, plausible
 from finescan.quantification.tallies import MEASURES, Tally, tally, values
 from finescan.values import Grid
 
@@ -36,6 +36,7 @@ FEWEST = 6  # blocks below which their scatter says nothing
 RIDGE = 4.0  # blocks' worth of doubt about the calibration: few blocks are hardly reweighted
 RESAMPLED, REHEARSED = 200, 40  # bootstrap weights; those of every rehearsal
 PLACES = 5  # rehearsals along every axis
+LARGEST_FACTOR = 4.0  # of the blocks' own place: where it shows next to nothing, the factor would be anything
 FEWEST_PLACES = 3.0  # times the used area that a map must have to rehearse on
 DRAWS, DRAWN_PX = 6, 512  # plausible pictures, and the edge of the part of the map they are drawn on
 
@@ -68,6 +69,11 @@ class ErrorBar:
     parts: Mapping[str, float]
     blocks: int
     level: float = LEVEL
+
+    def apart(self, other: float) -> float:
+        """How far another number lies from the value, in half widths of the interval: -1 to 1 is inside."""
+        half = self.high - self.value if other > self.value else self.value - self.low
+        return (other - self.value) / half if half > 0 else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: what is not known is None."""
@@ -113,18 +119,19 @@ def measure_with_error(
         return {k: _unknown(k, v, n, level) for k, v in shown.items()}
     weights = block_weights(ground, RESAMPLED, seed)
     corrected, errors = _corrected(ground, whole, shown, weights, computed_share)
-    own = float(np.sqrt(1 + ground.enhanced.area.sum() / whole.area.sum()))  # the area's own scatter about its mean
-    freedom = max(1.0, min(ground.independent, whole.area.sum() / ground.enhanced.area.sum() + 1) - 1)
+    times = float(whole.area.sum() / ground.enhanced.area.sum())
+    known = min(ground.independent, times + 1) if times >= FEWEST_PLACES else ground.independent
+    freedom = max(1.0, known - 1)
+    own = float(np.sqrt(1 + 1 / times))  # the area's own scatter about its mean
     reach = float(special.stdtrit(freedom, 0.5 + level / 2))
     out = {}
     for name, measured in shown.items():
         blocks, places = errors[name] * own, max(1.0, (factors or {}).get(name, 1.0))
         drawn = (pixels or {}).get(name, 0.0)
         error = float(np.hypot(blocks * places, drawn))
-        value, half = corrected[name], reach * error
-        low, high = max(0.0, value - half), value + half
+        low, high = _interval(corrected[name], reach * error, MEASURES[name].ratio)
         out[name] = ErrorBar(
-            name, _unit(name), measured, value, low, min(high, 1.0) if name == "area_share" else high, error,
+            name, _unit(name), measured, corrected[name], low, min(high, 1.0) if name == "area_share" else high, error,
             {"blocks": blocks, "places": places, "pixels": drawn}, n, level,
         )  # fmt: skip
     return out
@@ -181,8 +188,9 @@ def rehearse(
 
     Returns
     -------
-    One per measure: the larger one of its own and the mean over all. Empty where the map is not at least three times
-    as large as the blocks, or they are too few.
+    One per measure: the largest one of what is missed at all places over what their blocks let expect; of that over
+    what the blocks of the fine scan itself let expect, which may lie in a calm part of the map (at most 4); and of the
+    mean over all measures. Empty where the map is not at least three times as large as the blocks, or they are too few.
     """
     if len(ground) < FEWEST or whole.area.sum() < FEWEST_PLACES * ground.enhanced.area.sum():
         return {}
@@ -190,18 +198,23 @@ def rehearse(
     lesser = None if poorer is None else {k: float(v[0]) for k, v in values(poorer.total()).items()}
     weights = block_weights(ground, REHEARSED, seed)
     missed: dict[str, list[tuple[float, float]]] = {k: [] for k in MEASURES}
-    for number in _moved(ground.place, shape):
+    own: dict[str, float] = {}
+    here = np.ravel_multi_index(tuple(ground.place.T), tuple(shape))
+    for number in (here, *_moved(ground.place, shape)):
         part = _taken(whole, number)
         if not (part.area > 0).all():
             continue
         if poorer is None or lesser is None:
             found, errors = _plain(part, weights)
         else:
-            here = Ground(part, _taken(poorer, number), ground.place)
-            found, errors = _corrected(here, poorer, lesser, weights, 1.0)
+            played = Ground(part, _taken(poorer, number), ground.place)
+            found, errors = _corrected(played, poorer, lesser, weights, 1.0)
+        if number is here:
+            own = errors
+            continue
         for name in MEASURES:
             missed[name].append((found[name] - shown[name], errors[name]))
-    return _factors(missed)
+    return _factors(missed, own)
 
 
 def drawn_errors(
@@ -325,20 +338,31 @@ def _taken(whole: Tally, number: NDArray[np.intp]) -> Tally:
     )
 
 
-def _factors(missed: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, float]:
-    own = {}
+def _factors(missed: Mapping[str, Sequence[tuple[float, float]]], here: Mapping[str, float]) -> dict[str, float]:
+    usual, calm = {}, {}
     for name, rows in missed.items():
         table = np.array([r for r in rows if np.isfinite(r).all()])
-        expected = float(np.mean(table[:, 1] ** 2)) if len(table) > 1 else 0.0
-        if expected > 0:
-            own[name] = float(np.sqrt(np.mean(table[:, 0] ** 2) / expected))
-    if not own:
+        if len(table) < 2 or not (table[:, 1] > 0).any():
+            continue
+        off = float(np.sqrt(np.mean(table[:, 0] ** 2)))
+        usual[name] = off / float(np.sqrt(np.mean(table[:, 1] ** 2)))
+        if here.get(name, 0.0) > 0:
+            calm[name] = min(off / here[name], LARGEST_FACTOR)
+    if not usual:
         return {}
-    mean = float(np.sqrt(np.mean(np.square(list(own.values())))))
-    return {name: max(1.0, mean, own.get(name, 1.0)) for name in missed}
+    mean = float(np.sqrt(np.mean(np.square(list(usual.values())))))
+    return {name: max(1.0, mean, usual.get(name, 1.0), calm.get(name, 1.0)) for name in missed}
 
 
 # ---------------------------------------------------------------------------------------------- results
+def _interval(value: float, half: float, ratio: bool) -> tuple[float, float]:
+    """Ends of an interval: as far up as down, or by the same factor where errors are factors."""
+    if ratio and value > 0:
+        factor = float(np.exp(half / value))
+        return value / factor, value * factor
+    return max(0.0, value - half), value + half
+
+
 def _unknown(name: str, measured: float, blocks: int, level: float) -> ErrorBar:
     nan = float("nan")
     return ErrorBar(name, _unit(name), measured, nan, nan, nan, nan, {}, blocks, level)

@@ -41,8 +41,8 @@ class Tally:
 
     def total(self) -> Tally:
         """Everything in one block."""
-        sums = (np.array([v.sum()]) for v in (self.area, self.object_area, self.interface))
-        return Tally(*sums, np.zeros(self.owner.size, np.intp), self.diameter_nm)
+        area, objects, border = (np.array([v.sum()]) for v in (self.area, self.object_area, self.interface))
+        return Tally(area, objects, border, np.zeros(self.owner.size, np.intp), self.diameter_nm)
 
     def only(self, kept: NDArray[np.bool_]) -> Tally:
         """Some of the blocks."""
@@ -63,7 +63,8 @@ class Measure:
     title : for readers.
     unit : of pictures and of volumes.
     of : tally and weights of its blocks (k, n) -> k values; NaN where there is nothing to measure.
-    ratio : errors are a factor, not a difference: so are those of sizes.
+    ratio : errors are a factor, not a difference: so are those of sizes, and of counts (objects that the border of a
+        fine scan cuts are missing in all pictures alike).
     """
 
     title: str
@@ -108,7 +109,7 @@ def _median(tally: Tally, weights: Floats) -> Floats:
 #: name -> measure. All but the share of area are per area or means, so pictures of any size compare.
 MEASURES: dict[str, Measure] = {
     "area_share": Measure("share of area", ("", ""), _share),
-    "objects_per_area": Measure("objects per area", ("1/µm²", "1/µm³"), _density),
+    "objects_per_area": Measure("objects per area", ("1/µm²", "1/µm³"), _density, True),
     "mean_diameter_nm": Measure("mean diameter", ("nm", "nm"), _mean, True),
     "median_diameter_nm": Measure("median diameter", ("nm", "nm"), _median, True),
     "interface_per_um": Measure("interface per area", ("µm/µm²", "µm²/µm³"), _interface),
@@ -120,7 +121,9 @@ def joined(parts: Sequence[Tally]) -> Tally:
     before = np.cumsum([0, *(len(p) for p in parts)])
     none = np.zeros(0)
     return Tally(
-        *(np.concatenate([none, *(getattr(p, k) for p in parts)]) for k in ("area", "object_area", "interface")),
+        np.concatenate([none, *(p.area for p in parts)]),
+        np.concatenate([none, *(p.object_area for p in parts)]),
+        np.concatenate([none, *(p.interface for p in parts)]),
         np.concatenate([none, *(p.owner + b for p, b in zip(parts, before, strict=False))]).astype(np.intp),
         np.concatenate([none, *(p.diameter_nm for p in parts)]),
     )
@@ -150,8 +153,8 @@ def tally(measured: Measurements, block: NDArray[np.integer], blocks: int | None
     n = int(block.max(initial=-1)) + 1 if blocks is None else blocks
     cell = float(np.prod(measured.grid.pixel_size_nm)) / UM**measured.grid.ndim
     inside, objects = block >= 0, labels > 0
-    area = np.bincount(block[inside], minlength=n) * cell
-    owned = np.bincount(block[inside & objects], minlength=n) * cell
+    area = cell * np.bincount(block[inside], minlength=n).astype(np.float64)
+    owned = cell * np.bincount(block[inside & objects], minlength=n).astype(np.float64)
     spacing = (1.0, *(p / UM for p in measured.grid.pixel_size_nm))[-3:]
     owner = _owners(measured, block)
     return Tally(

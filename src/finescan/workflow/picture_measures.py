@@ -17,6 +17,7 @@ from finescan.models import Model
 from finescan.patches import PatchSet, Piece
 from finescan.patches.split import TEST
 from finescan.quantification import (
+    Measurements,
     Objects,
     SizeComparison,
     calmed,
@@ -28,8 +29,8 @@ from finescan.quantification import (
     write_csv,
 )
 from finescan.trust import TileScores
-from finescan.values import Image, Pair
-from finescan.workflow import judging
+from finescan.values import Image, Pair, TrustMap
+from finescan.workflow import judging, measured_errors
 from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
 from finescan.workflow.volume_verbs import sizes_text
@@ -46,7 +47,7 @@ class PictureMeasures:
 
     Parameters
     ----------
-    facts : plain JSON values: "tiles", "sizes", "acceleration".
+    facts : plain JSON values: "tiles", "sizes", "error_bars", "acceleration".
     objects : which were measured, and why.
     tiles : scores tile by tile, or None where the held-out area holds no tile.
     sizes : objects in the held-out blocks, in the whole fine area and in the whole map; none if nothing was measured.
@@ -69,6 +70,10 @@ def measure(
     contestants: Mapping[str, Model],
     enhanced: Image,
     written: Image | None = None,
+    *,
+    spread: Image | None = None,
+    flags: TrustMap | None = None,
+    measured_share: float = 0.0,
 ) -> PictureMeasures:
     """Everything that is measured besides the verdict; tables go into the run folder.
 
@@ -79,6 +84,9 @@ def measure(
     contestants : with "bicubic" and "nearest".
     enhanced : as computed.
     written : with recorded pixels pasted in: what is measured on the whole map; None = the same.
+    spread : expected size of the error of every pixel, for the error bars; None = by grey level.
+    flags : of the result: places without data are left out of the error bars.
+    measured_share : of the map that was recorded finely and pasted in, 0 to 1.
     """
     for name in (PORES_FILE, SIZES_FILE):  # of an earlier call: never beside a map they do not belong to
         (job.folder.path / name).unlink(missing_ok=True)
@@ -92,17 +100,27 @@ def measure(
         job.plan.force("measure.objects", "auto", f"{AUTOMATIC} Here: {objects.reason}")
     sizes: list[SizeComparison] = []
     files: tuple[str, ...] = ()
+    bars: dict[str, Any] | None = None
     if objects.kind != "none":
-        sizes = _under_the_fine_scans(lr, patches, areas, objects)
+        sizes, seen = _under_the_fine_scans(lr, patches, areas, objects)
+        found = None
         if enhanced.grid.size <= LARGEST_COUNTED_PX:
-            sizes.append(_whole_map(job, lr, patches, contestants["bicubic"], written or enhanced, objects))
+            found = _whole_map(job, lr, patches, contestants["bicubic"], written or enhanced, objects)
+            everywhere = np.ones(enhanced.grid.shape, bool)
+            sizes.append(compare(found, area=MAP, edges_nm=_classes(lr), counted=everywhere, against="coarse"))
             files = (PORES_FILE, SIZES_FILE)
         else:
             job.notes.append(_too_large(objects))
+        bars = measured_errors.error_bars(
+            seen, found, enhanced, objects, spread=spread, flags=flags, measured_share=measured_share,
+            seed=int(job.plan.values.get("train.seed") or 0),
+        )  # fmt: skip
+        job.notes += bars["notes"]
     job.progress(1, 1, "measuring")
     facts = {
         "tiles": None if tiles is None else tiles.summary("enhanced"),
         "sizes": _size_facts(objects, sizes),
+        "error_bars": bars,
         "acceleration": faster.to_dict(),
     }
     return PictureMeasures(facts, objects, tiles, tuple(sizes), files)
@@ -129,6 +147,7 @@ class _Area:
     piece: Piece
     pictures: Mapping[str, NDArray[np.float32]]
     known: NDArray[np.bool_]
+    enhanced: NDArray[np.float32]  # not smoothed
 
     @classmethod
     def of(cls, piece: Piece, pairs: Sequence[Pair], bicubic: Model, enhanced: Image) -> _Area:
@@ -139,7 +158,7 @@ class _Area:
         }
         known = _recorded(piece, next(p for p in pairs if p.hr.name == piece.name))
         known &= np.logical_and.reduce([np.isfinite(v) for v in pictures.values()])
-        return cls(piece, {n: calmed(v, known) for n, v in pictures.items()}, known)
+        return cls(piece, {n: calmed(v, known) for n, v in pictures.items()}, known, pictures["enhanced"])
 
     def held_out(self) -> NDArray[np.bool_]:
         """Known pixels of the test role, saturated ones included."""
@@ -169,25 +188,26 @@ def _recorded(piece: Piece, pair: Pair) -> NDArray[np.bool_]:
 
 def _under_the_fine_scans(
     lr: Image, patches: PatchSet, areas: Sequence[_Area], objects: Objects
-) -> list[SizeComparison]:
-    """Coarse, enhanced and fine in the held-out blocks and in the whole fine area, all fine scans together."""
-    edges = _classes(lr)
+) -> tuple[list[SizeComparison], list[measured_errors.Seen]]:
+    """Coarse, enhanced and fine in the held-out blocks and in the whole fine area; and what was found per fine scan."""
+    edges, seen = _classes(lr), []
     parts: dict[str, list[SizeComparison]] = {HELD_OUT: [], FINE_AREA: []}
     for area in areas:
         grid = area.piece.out_grid
         found = measure_alike(area.pictures, grid, objects=objects, field=area.known)
+        seen.append(measured_errors.Seen(area.piece, area.pictures, area.enhanced, area.known, found))
         tiles = judging.held_out_tiles(patches, area.piece, grid, 0) or None
         for name, counted, regions in ((HELD_OUT, area.held_out(), tiles), (FINE_AREA, area.known, None)):
             if counted.any():
                 part = compare(found, area=name, edges_nm=edges, counted=counted, reference="fine", regions=regions)
                 parts[name].append(part)
-    return [pooled(p) for p in parts.values() if p]
+    return [pooled(p) for p in parts.values() if p], seen
 
 
 def _whole_map(
     job: Job, lr: Image, patches: PatchSet, bicubic: Model, enhanced: Image, objects: Objects
-) -> SizeComparison:
-    """Enhanced against coarse over the whole map; the table of all objects goes into the run folder."""
+) -> dict[str, Measurements]:
+    """Coarse and enhanced over the whole map; the table of all objects goes into the run folder."""
     everywhere = np.ones(enhanced.grid.shape, bool)
     pictures = {
         "coarse": calmed(judging.interpolated(patches, lr, bicubic, enhanced.grid), everywhere),
@@ -196,7 +216,7 @@ def _whole_map(
     found = measure_alike(pictures, enhanced.grid, objects=objects)
     write_csv(job.folder.path / PORES_FILE, found["enhanced"], overwrite=True)
     write_whole(job.folder.path / SIZES_FILE, sizes_text(found["enhanced"]))
-    return compare(found, area=MAP, edges_nm=_classes(lr), counted=everywhere, against="coarse")
+    return found
 
 
 def _too_large(objects: Objects) -> str:
@@ -241,6 +261,8 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
             f"sizes: {sizes['objects']} objects in the held-out blocks: {counts}"
             + (f"; distance of their sizes to the fine scan's: {apart}" if apart else "")
         )
+    numbers = measured_errors.summary_line(facts["error_bars"], sizes["objects"]) if facts.get("error_bars") else None
+    lines += [numbers] if numbers else []
     if facts.get("acceleration"):
         lines.append(f"time: {trust.Acceleration.from_dict(facts['acceleration'])}")
     return lines
@@ -265,7 +287,7 @@ def distributions(measured: PictureMeasures) -> tuple[rp.Chapter, ...]:
 
 
 def chapters(measured: PictureMeasures, trained_share: float) -> tuple[rp.Chapter, ...]:
-    """The chapter on sizes of objects.
+    """The chapters on sizes of objects, and on numbers with error bars.
 
     Parameters
     ----------
@@ -281,5 +303,7 @@ def chapters(measured: PictureMeasures, trained_share: float) -> tuple[rp.Chapte
         "An object belongs to the held-out blocks if its centre lies there. Of the whole fine area the network learned "
         f"from {100 * trained_share:.0f} %, so that table shows what it can do at best.",
     )
-    return (rp.size_chapter(measured.sizes, title=f"Sizes of {kind} objects{' (pores)' if kind == 'dark' else ''}",
-                            words=words),)  # fmt: skip
+    sizes = rp.size_chapter(
+        measured.sizes, title=f"Sizes of {kind} objects{' (pores)' if kind == 'dark' else ''}", words=words
+    )
+    return (sizes, *measured_errors.chapter(measured.facts["error_bars"], kind))

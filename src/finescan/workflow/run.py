@@ -154,7 +154,10 @@ def complete(
     ranges = intervals.measure_intervals(job, lr, patches, method, enhanced, None, flags, check, pairs=pairs)
     job.notes += ranges.notes
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
-    measured = picture_measures.measure(job, lr, hrs, pairs, patches, contestants, enhanced, merged.image)
+    measured = picture_measures.measure(
+        job, lr, hrs, pairs, patches, contestants, enhanced, merged.image, spread=ranges.spread, flags=flags,
+        measured_share=merged.facts.get("merged", {}).get("measured_share", 0.0),
+    )  # fmt: skip
     enhanced, flags = merged.image, merged.flags
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
     facts = {**facts, **measured.facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}

@@ -186,7 +186,7 @@ def test_lines_of_a_scanning_probe_are_flattened_visibly(tmp_path):
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(scans, tmp_path, names, options, words):
     rng = np.random.default_rng(0)
-    for name, side in (("small", 40), ("tight", 70)):
+    for name, side in (("small", 40), ("tight", 64)):
         io.write(tmp_path / f"{name}.tif", atoms(side))
     io.write(tmp_path / "volume.tif", Image(rng.random((4, 80, 80), np.float32), Grid.of((4, 80, 80), 5.0), "volume"))
     import tifffile

@@ -18,7 +18,7 @@ from finescan import io
 from finescan.enhancement import EnhanceConfig, enhance
 from finescan.errors import InputError
 from finescan.models import MODELS, Model, load_model, save_model
-from finescan.patches import PRESETS, MultiscaleConfig, PatchSet, multiscale_patches
+from finescan.patches import PRESETS, MultiscaleConfig, PatchSet, multiscale_default, multiscale_patches
 from finescan.patches.grey import cut_levels, filled, saturated
 from finescan.patches.multiscale_config import between
 from finescan.patches.multiscale_roles import held_places
@@ -38,11 +38,13 @@ TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members"
 _POINTS = ("nearest",)
 _COARSER = between(0.4, 0.95, 0.05)
 
-#: lists that are tried unless others are asked for: factor -> zoom levels
-LISTS: dict[str, Callable[[int], MultiscaleConfig]] = {
-    "coarser": lambda factor: MultiscaleConfig(_COARSER, sr_factor=factor, filters=_POINTS),
-    "finer": lambda factor: MultiscaleConfig(_COARSER, (1.2, 1.5, 1.8), sr_factor=factor, filters=_POINTS),
+#: lists of ours: factor and images -> zoom levels
+LISTS: dict[str, Callable[[int, Sequence[Image]], MultiscaleConfig]] = {
+    "decoupled": lambda factor, images: multiscale_default(factor, images),
+    "finer": lambda factor, _: MultiscaleConfig(_COARSER, (1.2, 1.5, 1.8), sr_factor=factor, filters=_POINTS),
+    "coarser": lambda factor, _: MultiscaleConfig(_COARSER, sr_factor=factor, filters=_POINTS),
 }
+TRIED = ("decoupled", "finer")  # unless others are asked for
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def choose_factor(job: Job, images: Sequence[Image]) -> int:
     why = "As published for scanning probes." if probe else "A small image: there is too little to learn more from."
     why = why if probe or small else "As published for electron microscopes; ask for 2 where that is enough."
     factor = int(job.plan.choose("target.factor", 2 if probe or small else 4, why))
+    MultiscaleConfig(sr_factor=factor)  # refuses what no list of zoom levels can be made for
     name = job.plan.choose("train.architecture", "fast", "Small, and learns all there is in a minute.")
     known = MODELS[name].factors
     if known and factor not in known:
@@ -97,7 +100,7 @@ def training_sets(
         "train.levels", "auto", "Several lists are tried; what does best on unseen recorded pixels is used."
     )
     job.progress(0, 1, "laying out training data")
-    configs = {name: levels_of(name, factor) for name in (LISTS if asked == "auto" else [asked])}
+    configs = {name: levels_of(name, factor, images) for name in (TRIED if asked == "auto" else [asked])}
     sets = {name: (config, multiscale_patches(images, config)) for name, config in configs.items()}
     held = held_boxes(images, next(iter(configs.values())))
     if not any(held["test"]):
@@ -110,10 +113,10 @@ def training_sets(
     return sets, held
 
 
-def levels_of(name: str, factor: int) -> MultiscaleConfig:
+def levels_of(name: str, factor: int, images: Sequence[Image]) -> MultiscaleConfig:
     """A list of ours or a published one, by its name."""
     if name in LISTS:
-        return LISTS[name](factor)
+        return LISTS[name](factor, images)
     config = PRESETS[name]
     if config.sr_factor != factor or config.reads != 1:
         raise InputError(

@@ -35,7 +35,7 @@ CHOICES: dict[str, str] = {
     "train.minutes": "time budget for training, minutes",
     "train.steps": "steps per network instead of the time budget: the same bits in every run; null = by time",
     "train.members": "most networks to train and average",
-    "train.levels": "coarse images alone: zoom levels learned from: auto, decoupled, finer, coarser, or a published list (stem …)",
+    "train.levels": "coarse images alone: zoom levels: auto, decoupled, finer, coarser, or a published list (stem …)",
     "train.seed": "seed of everything random in training",
     "train.start": "pictures: model folder whose weights training goes on from, or null",
     "train.position": "volumes: whether the distance from the rotation axis is an input of the network",

@@ -130,6 +130,32 @@ def rescan(
     print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
 
 
+@app.command()
+def lattice(
+    output: Out = Path("lattice"),
+    quick: Quick = False,
+    full: Full = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Learning from coarse pictures alone on two lattices (Möller et al. 2023), judged beyond them; continues."""
+    from finescan import studies
+    from finescan.studies.lattice_page import text_table
+
+    with Progress(quiet=as_json) as progress:
+        results = studies.study_lattice(
+            output, size=_size(quick, full), seed=seed, device=device, overwrite=overwrite, progress=progress
+        )
+    facts = {
+        "curves": {kind: curve.table() for kind, curve in results.curves.items()},
+        "lattices": results.lattices,
+        "training": results.training,
+    }
+    print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
+
+
 def _size(quick: bool, full: bool) -> str:
     if quick and full:
         raise typer.BadParameter("--quick and --full exclude each other. Pass one of them, or none.")

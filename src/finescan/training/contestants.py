@@ -6,6 +6,7 @@ import math
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,18 @@ def fit_contestants(patches: PatchSet) -> dict[str, Model]:
     """
     halo = max(MODELS[name].halo(complete_arguments(name)) for name in CONTESTANTS)
     stop = StopSet(patches, halo, torch.device("cpu"))
-    models = {}
+    models: dict[str, Model] = {}
+    common = make_card(patches, CONTESTANTS[0], complete_arguments(CONTESTANTS[0]), {})
     for name in CONTESTANTS:
         network = _ridge(patches) if name == "ridge" else build(name, patches.factor)
-        card = make_card(patches, name, complete_arguments(name), {"stop_psnr": stop.psnr(network)})
+        arguments = complete_arguments(name)
+        card = replace(
+            common,
+            architecture=name,
+            arguments=arguments,
+            halo=MODELS[name].halo(arguments),
+            training={**common.training, "stop_psnr": stop.psnr(network)},
+        )
         models[name] = Model(network, card)
     return models
 

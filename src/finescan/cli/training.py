@@ -149,17 +149,15 @@ def _levels(zoom: dict[str, Any]) -> Any:
     from finescan.patches import single_scale
     from finescan.workflow.patching import zoom_config
 
-    lists = {name: numbers(zoom[name]) for name in ("alpha", "beta", "gamma")}
+    lists: dict[str, Any] = {name: numbers(zoom[name]) for name in ("alpha", "beta", "gamma")}
     preset, factor = zoom["preset"], zoom["factor"]
     asked = any(v is not None for v in lists.values())
     if preset in (None, "ours") and not asked:
         return "ours"
     if preset == "ours":
         raise typer.BadParameter("The preset ours has its own lists: leave --alpha, --beta and --gamma out.")
+    if preset == "none" and not asked:
+        return single_scale(factor or 4)
     if preset == "none":
-        return (
-            zoom_config(None, factor=factor, **{k: v or () for k, v in lists.items()})
-            if asked
-            else single_scale(factor or 4)
-        )
+        preset, lists = None, {k: v or () for k, v in lists.items()}
     return zoom_config(preset, factor=factor, **lists)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finescan import io
 from finescan.errors import FinescanError, InputError
 from finescan.patches import PatchSet, multiscale_patches
 from finescan.quantification import compare_lattices, find_inventions, measure_lattice, measure_scan
@@ -131,7 +132,7 @@ class _Run:
         self._tell(0, 1, f"{kind.name}: recording")
         self.recorded = data.record(kind, self.size, self.study.seed)
         models, notes = self._models()
-        methods = {n: _as_method(m) for n, m in models.items()}
+        methods = {n: _as_method(m, io.is_probe(self.recorded.test_fine)) for n, m in models.items()}
         fine = self.recorded.test_fine.array().astype(np.float32)
         low, high = np.percentile(fine, PERCENTILES)
         self._range = float(high - low)
@@ -240,8 +241,18 @@ class _Run:
         return np.asarray(self.store.picture(f"{self.kind.name}-picture-{name}", make))
 
 
-def _as_method(model: Model) -> Method:
-    return lambda picture: model.predict(np.asarray(picture, np.float32))
+def _as_method(model: Model, probe: bool) -> Method:
+    """A model as a function of pictures.
+
+    Heights that a scanning probe records have no zero: pictures are moved to the mean of those learned from, and back.
+    """
+
+    def method(picture: Array) -> Array:
+        picture = np.asarray(picture, np.float32)
+        moved = np.float32(model.card.lr_grey.mean - picture.mean()) if probe else np.float32(0)
+        return model.predict(picture + moved) - moved
+
+    return method
 
 
 def _judged_lattice(image: Image, truth: Any, scan: Image | None) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Size:
     ----------
     pixels : kind -> edge of a picture.
     pictures : kind -> coarse pictures that train.
-    steps_between : kind -> zoom levels that are judged, from the coarse one to the fine one.
+    levels : kind -> zoom levels that are judged, from the coarse one to the fine one.
     lattice_px : edge of the coarse picture whose lattice is judged.
     architecture : of the networks.
     minutes : of every training; None = as published.
@@ -105,7 +105,7 @@ class Size:
 
 #: quick: five minutes on two cores; medium: about an hour; full: the published sizes, for a graphics card
 SIZES: dict[str, Size] = {
-    "quick": Size({"stem": 768, "stm": 512}, {"stem": 1, "stm": 1}, {"stem": 6, "stm": 5}, 160, minutes=0.2),
+    "quick": Size({"stem": 768, "stm": 512}, {"stem": 1, "stm": 1}, {"stem": 7, "stm": 5}, 160, minutes=0.2),
     "medium": Size({"stem": 2048, "stm": 512}, {"stem": 2, "stm": 8}, {"stem": 16, "stm": 13}, 320, minutes=2.0),
     "full": Size({"stem": 2048, "stm": 512}, {"stem": 8, "stm": 205}, {"stem": 16, "stm": 13}, 512, "swinir-light"),
 }

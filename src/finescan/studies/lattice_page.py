@@ -40,6 +40,7 @@ PUBLISHED: dict[str, dict[int, tuple[float, float]]] = {
     MAIN: {200: (23.03, 0.8575), 300: (22.86, 0.8015), 400: (21.58, 0.6889)},
     "converging": {200: (22.96, 0.8541), 300: (22.15, 0.7586), 400: (22.17, 0.7160)},
 }
+ACROSS = 5  # pictures side by side
 LEAST_PERCENT = 100.0  # levels from which on the aims count
 
 
@@ -171,7 +172,7 @@ def gauss_table(curve: ZoomCurve, title: str, name: str) -> rp.Table:
             if "gauss" in m
         ]
     found = curve.scores
-    rows = tuple(
+    rows: tuple[tuple[Any, ...], ...] = tuple(
         (NAMES[n], *(found[n][m][k] for k in range(len(curve.percent)) for m in curve.metrics if "gauss" in m))
         for n in found
     )
@@ -252,11 +253,14 @@ def lattice_table(found: Mapping[str, Any], kind: str) -> rp.Table:
 def _pictures(results: LatticeResults) -> list[rp.Figure]:
     figures = []
     for kind, row in results.pictures.items():
-        size = KINDS[kind]
+        size, names = KINDS[kind], [NAMES.get(n, n) for n in row]
+        lines = {k: names[k : k + ACROSS] + [""] * (k + ACROSS - len(names)) for k in range(0, len(names), ACROSS)}
+        pictures = [*row.values(), *[None] * ACROSS]
         figures.append(
             rp.picture_grid(
                 f"{SAMPLES[kind]}: {size.coarse:g} {size.unit}, enhanced to {size.fine:g} {size.unit}",
-                {NAMES.get(n, n): [p] for n, p in row.items()}, [""], cell=330.0, name=f"pictures-{kind}",
+                {" " * (k // ACROSS): pictures[k : k + ACROSS] for k in lines}, [""] * ACROSS,
+                labels={" " * (k // ACROSS): line for k, line in lines.items()}, cell=260.0, name=f"pictures-{kind}",
                 note="One window for all; truth: the same scan without noise, in its contrast.",
             )
         )  # fmt: skip

@@ -76,7 +76,7 @@ class ZoomCurve:
     def better_up_to(self, method: str, *, baseline: str = "bicubic") -> float:
         """Last level in percent up to which a method is above the baseline in all metrics, without a gap; 0 = none."""
         rows = np.array([self.gains(method, m, baseline=baseline) for m in self.metrics])
-        good = (rows > 0).all(axis=0)
+        good = np.asarray((rows > 0).all(axis=0))
         count = len(good) if good.all() else int(np.argmin(good))
         return self.percent[count - 1] if count else 0.0
 

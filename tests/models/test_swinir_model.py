@@ -44,7 +44,7 @@ def test_the_network_has_the_published_size_and_starts_near_bicubic_interpolatio
     with torch.no_grad():
         ours, bicubic = build("swinir-light", 2).eval()(x), build("bicubic", 2)(x)
         free = build("swinir-light", 2, {"skip": 0}).eval()(x)
-    assert 0 < 2 * (ours - bicubic).std() < bicubic.std() < (free - bicubic).std()
+    assert 0 < 10 * (ours - bicubic).std() < bicubic.std() < (free - bicubic).std()
 
 
 def test_windows_fade_so_that_no_pixel_is_from_one_window_alone_at_a_border() -> None:

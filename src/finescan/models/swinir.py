@@ -256,7 +256,7 @@ class SpannedSwinIr(nn.Module):
         answer = self.net(read).float().mean(dim=1, keepdim=True)
         if self.skip is None:
             return (answer - 0.5) * (2 * self.span)
-        phases = functional.pixel_unshuffle(answer * (2 * self.span), self.factor)
+        phases = functional.pixel_unshuffle(answer, self.factor)  # not spanned: it starts small
         return self.skip(x) + functional.pixel_shuffle(bounded(phases, x.float(), self.bound), self.factor)
 
 

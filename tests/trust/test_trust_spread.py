@@ -115,6 +115,10 @@ def test_a_map_read_in_boxes_is_the_same_as_at_once(shape, monkeypatch):
     box = tuple(slice(n // 3, n // 3 + 4) for n in shape)
     np.testing.assert_array_equal(lazy[box], whole[box])
     np.testing.assert_array_equal(np.asarray(lazy.times(2.0)), 2 * whole)
+    np.testing.assert_array_equal(lazy[3], whole[3])
+    np.testing.assert_array_equal(lazy[2:9, -1], whole[2:9, -1])
+    with pytest.raises(IndexError):
+        lazy[shape[0]]
     with pytest.raises(InputError, match="read in boxes"):
         lazy[::2]
 

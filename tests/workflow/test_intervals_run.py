@@ -150,6 +150,14 @@ def test_the_facts_of_one_map_serve_another_one(interpolated):
     np.testing.assert_allclose(turned, np.rot90(np.asarray(intervals_from(facts, enhanced).spread.data)), rtol=1e-3)
 
 
+def test_a_finished_volume_has_intervals_too(finished_volume):
+    facts = json.loads((finished_volume / "trust.json").read_text())
+    half, enhanced = io.read_volume(finished_volume / FILE), io.read_volume(finished_volume / "enhanced.tif")
+    assert FILE in facts["files"] and half.grid.same_as(enhanced.grid)
+    assert half.dtype == np.float32 and half.array().min() > 0
+    assert facts["intervals"]["blocks"] >= 9 and facts["intervals"]["levels"][:2] == [0.8, 0.9]
+
+
 # ---------------------------------------------------------------------------------------------- other people's images
 @pytest.fixture(scope="module")
 def foreign():

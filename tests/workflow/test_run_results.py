@@ -138,7 +138,7 @@ def test_a_result_that_was_deleted_is_made_again(copy, scans):
     before, was = events(copy), (copy / "enhanced.tif").read_bytes()
     (copy / "enhanced.tif").unlink()
     go(scans, copy)
-    assert since(copy, before) == ["start", "enhanced", "judged", "intervals", "done"]
+    assert since(copy, before) == ["start", "enhanced", "judged", "done"]
     assert np.abs(io.read(copy / "enhanced.tif").array() - tifffile.imread(BytesIO(was)).astype(float)).max() <= 1
 
 

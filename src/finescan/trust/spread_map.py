@@ -17,7 +17,7 @@ Box = tuple[slice, ...]
 
 
 class SpreadMap:
-    """Behaves as a float32 array (shape, dtype, slicing with unit steps) and holds one band at most.
+    """Behaves as a float32 array (shape, dtype, numbers and slices with unit steps) and holds one band at most.
 
     Parameters
     ----------
@@ -49,10 +49,12 @@ class SpreadMap:
         return SpreadMap(self.model, self.enhanced, self.raw, factor=self.factor * factor, missing=self.missing)
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        box = _box(key, self.shape)
+        box, alone = _box(key, self.shape)
         narrow = any(2 * (s.stop - s.start) < n for s, n in zip(box[1:], self.shape[1:], strict=True))
-        if narrow or (self._rows >= self.shape[0] and box[0] != slice(0, self.shape[0])):
-            return self._computed(box)
+        found = self._computed(box) if narrow else self._from_bands(box)
+        return found[tuple(0 if single else slice(None) for single in alone)] if any(alone) else found
+
+    def _from_bands(self, box: Box) -> NDArray[np.float32]:
         first, last = box[0].start // self._rows, max(box[0].start, box[0].stop - 1) // self._rows
         bands = [self._band(k) for k in range(first, last + 1)]
         whole = bands[0] if len(bands) == 1 else np.concatenate(bands)
@@ -96,13 +98,22 @@ class SpreadMap:
         return np.asarray(self.missing.data)[np.ix_(*owners)]
 
 
-def _box(key: Any, shape: tuple[int, ...]) -> Box:
-    """Any index of slices with unit steps as one slice per axis."""
+def _box(key: Any, shape: tuple[int, ...]) -> tuple[Box, list[bool]]:
+    """An index of numbers and slices with unit steps as one slice per axis, and which axes were a number."""
     keys = key if isinstance(key, tuple) else (key,)
     if Ellipsis in keys:
         at = keys.index(Ellipsis)
         keys = (*keys[:at], *[slice(None)] * (len(shape) - len(keys) + 1), *keys[at + 1 :])
     keys = (*keys, *[slice(None)] * (len(shape) - len(keys)))
-    if len(keys) != len(shape) or any(not isinstance(k, slice) or k.step not in (None, 1) for k in keys):
+    alone = [isinstance(k, (int, np.integer)) for k in keys]
+    fits = [one or (isinstance(k, slice) and k.step in (None, 1)) for k, one in zip(keys, alone, strict=True)]
+    if len(keys) != len(shape) or not all(fits):
         raise InputError(f"A map of spreads is read in boxes (slices with unit steps), but the index {key} came.")
-    return tuple(slice(*k.indices(n)[:2]) for k, n in zip(keys, shape, strict=True))
+    return tuple(_slice(k, n) for k, n in zip(keys, shape, strict=True)), alone
+
+
+def _slice(key: Any, length: int) -> slice:
+    if isinstance(key, slice):
+        return slice(*key.indices(length)[:2])
+    number = range(length)[key]  # negative ones count from the end; IndexError beyond
+    return slice(number, number + 1)

@@ -137,3 +137,36 @@ def test_where_no_pores_are_wanted_none_are_measured_and_none_of_an_earlier_call
     unused = SimpleNamespace()
     assert judging.measure(job, unused, unused, unused, unused) == judging.Measured({})
     assert not (folder.path / judging.PORES_FILE).exists() and not (folder.path / judging.SIZES_FILE).exists()
+
+
+# ------------------------------------------------------------------ error bars
+def test_porosity_of_the_whole_volume_is_corrected_by_what_the_fine_scan_shows():
+    from scipy import ndimage
+
+    from finescan.quantification import QuantifyConfig, quantify
+    from finescan.workflow.volume_errors import volume_chapter, volume_error_bars
+
+    shape = (48, 80, 80)
+    grid = Grid.of(shape, 100.0)
+    rng = np.random.default_rng(2)
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), 2.0)
+    fine = np.where(field < np.quantile(field, 0.2), 20, 100).astype(np.float32)
+    seen = ndimage.gaussian_filter(fine, 1.5)  # small pores are lost
+    corner = np.s_[0:40, 0:44, 0:44]
+    region = Region(grid, (0, 0, 0), (40, 44, 44))
+    circle = Circle((0.0, 0.0), 1e9)
+    p = piece((0, 0, 0), (40, 44, 44), np.s_[:, :, :])
+    nothing = GreyStatistics(0.0, 1.0, 0.0, 1.0)
+    held = {"test": [(0, 0, 0, 20, 44, 44)], "stop": []}
+    cut = VolumePatchSet((p,), (2.0,) * 3, grid, circle, nothing, nothing, 1.0, 0.0, (0.0, 0.0), "uint16", held, 2)
+    config = QuantifyConfig(threshold=60.0, faces="all")
+    whole = quantify(Image(seen, grid), config=config)
+    pictures = {"fine": fine[corner], "enhanced": seen[corner]}
+    facts = volume_error_bars(cut, p, region, pictures, Image(seen, grid), whole, config)
+    share = facts["map"]["area_share"]
+    true = quantify(Image(fine, grid), config=config).porosity
+    assert share["measured"] == pytest.approx(whole.porosity, rel=1e-3)
+    assert share["low"] <= true <= share["high"] < 2 * true and not share["low"] <= share["measured"] <= share["high"]
+    assert facts["learned_on"] == "all recorded blocks" and facts["blocks"] >= 20
+    assert facts["map"]["objects_per_area"]["unit"] == "1/µm³"
+    assert volume_chapter(facts)[0].title == "Numbers with error bars" and volume_chapter(None) == ()

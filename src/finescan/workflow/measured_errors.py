@@ -277,15 +277,16 @@ def chapter(facts: Mapping[str, Any], kind: str) -> tuple[rp.Chapter, ...]:
     """The chapter on numbers with error bars; nothing where nothing was measured."""
     parts: list[Any] = [_words(facts)]
     if facts.get("map"):
-        parts.append(_map_table(facts["map"], facts["level"]))
+        parts.append(map_table(facts["map"], facts["level"]))
     if facts.get("test"):
         parts.append(_test_table(facts["test"], facts["level"]))
     return (rp.Chapter(f"Numbers with error bars: {kind} objects", tuple(parts)),) if len(parts) > 1 else ()
 
 
-def _map_table(rows: Mapping[str, Any], level: float) -> rp.Table:
+def map_table(rows: Mapping[str, Any], level: float, area: str = "whole map") -> rp.Table:
+    """Measured and corrected numbers of a map (or volume), their intervals, and what these are made of."""
     heads = (
-        rp.Column("whole map"), rp.Column("unit"), rp.Column("coarse shows"), rp.Column("enhanced shows"),
+        rp.Column(area), rp.Column("unit"), rp.Column("coarse shows"), rp.Column("enhanced shows"),
         rp.Column("corrected"), rp.Column("from"), rp.Column("to"), rp.Column("± blocks"), rp.Column("× places"),
         rp.Column("± pixels"),
     )  # fmt: skip
@@ -298,11 +299,11 @@ def _map_table(rows: Mapping[str, Any], level: float) -> rp.Table:
             r["title"], unit, *(_times(v, scale) for v in numbers), r["parts"].get("places"), _times(pixels, scale),
         ))  # fmt: skip
     caption = (
-        f"Interval of {100 * level:g} % for what a fine scan of the whole map would show, measured alike. Its "
+        f"Interval of {100 * level:g} % for what a fine scan of the {area} would show, measured alike. Its "
         "parts: standard errors from the scatter between blocks, enlarged by what the rehearsal in other places told, "
         "and from errors of single pixels."
     )
-    return rp.Table("Whole map", heads, tuple(table), caption, name="numbers-map")
+    return rp.Table(area[:1].upper() + area[1:], heads, tuple(table), caption, name="numbers-map")
 
 
 def _test_table(test: Mapping[str, Any], level: float) -> rp.Table:

@@ -17,6 +17,7 @@ from finescan.values import Grid, Image, Pair, Region, TrustMap
 from finescan.workflow import page_trust
 from finescan.workflow.page import headline_facts, learning, registration_facts, score_tables, spectra
 from finescan.workflow.plan import Plan
+from finescan.workflow.volume_errors import volume_chapter
 from finescan.workflow.volume_judging import Measured, fine_box, held_out
 
 MOST_SHOWN = 192  # voxels along an edge of a close look
@@ -182,4 +183,5 @@ def _measurements(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
         f"Every pore is matched with those of the fine scan. The network learned from {100 * share:.0f} % of the fine "
         "scan, so this shows what it can do at best; the held-out blocks above show what it does elsewhere."
     )
-    return (rp.pore_chapter(done.pores.inside, caption=caption),)
+    bars = volume_chapter(done.pores.facts.get("error_bars"))
+    return (rp.pore_chapter(done.pores.inside, caption=caption), *bars)

@@ -19,6 +19,7 @@ from finescan.reporting import PoreNumbers
 from finescan.trust import Consistency, TrustReport
 from finescan.trust.volume_judgement import judge_volume
 from finescan.values import Circle, Image, Region, TrustMap, flag_bits
+from finescan.workflow import volume_errors
 from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
 from finescan.workflow.volume_verbs import sizes_text
@@ -211,7 +212,7 @@ class Measured:
 
     Parameters
     ----------
-    facts : plain JSON values: "whole" (the enhanced volume) and "inside" (the first fine scan).
+    facts : plain JSON values: "whole" (the enhanced volume), "inside" (the first fine scan) and "error_bars".
     files : names of the tables written.
     inside : coarse, enhanced and fine inside the first fine scan, for the report.
     """
@@ -234,13 +235,22 @@ def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model
     wanted = "dark" if wanted == "auto" else wanted
     job.progress(0, 1, "measuring pores")
     config = QuantifyConfig(pores=wanted, faces="all")
-    inside, facts = _inside(lr, patches, enhanced, model, config)
+    inside, facts, pictures = _inside(lr, patches, enhanced, model, config)
     files: tuple[str, ...] = ()
     if enhanced.grid.size <= LARGEST_COUNTED:
-        whole = quantify(enhanced, config=config, circle=patches.circle, keep_labels=False)
+        labelled = enhanced.grid.size <= volume_errors.LARGEST_PX
+        whole = quantify(enhanced, config=config, circle=patches.circle, keep_labels=labelled)
         write_csv(job.folder.path / PORES_FILE, whole, overwrite=True)
         write_whole(job.folder.path / SIZES_FILE, sizes_text(whole))
-        facts, files = {**facts, "whole": whole.summary()}, (PORES_FILE, SIZES_FILE)
+        facts, files = {**facts, "whole": whole.summary(), "error_bars": None}, (PORES_FILE, SIZES_FILE)
+        if whole.labels is not None:
+            first = patches.pieces[0]
+            bars = volume_errors.volume_error_bars(
+                patches, first, fine_box(patches, first), pictures, enhanced, whole, config,
+                seed=int(job.plan.values.get("train.seed") or 0),
+            )  # fmt: skip
+            facts["error_bars"] = bars
+            job.notes += bars["notes"]
         job.notes += [f"Pores: {n}" for n in whole.notes if f"Pores: {n}" not in job.notes]
     else:
         job.notes.append("The volume is too large to count its pores at once; they were counted inside the fine scan.")
@@ -256,8 +266,11 @@ def fine_box(patches: VolumePatchSet, piece: VolumePiece) -> Region:
 
 def _inside(
     lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model, config: QuantifyConfig
-) -> tuple[tuple[PoreNumbers, ...], dict[str, Any]]:
-    """Count and match inside the first fine scan; most of it was learned from, and the facts say how much."""
+) -> tuple[tuple[PoreNumbers, ...], dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """Count and match inside the first fine scan; most of it was learned from, and the facts say how much.
+
+    The last value holds the volumes themselves.
+    """
     piece = patches.pieces[0]
     region = fine_box(patches, piece)
     box = _within(piece, region)
@@ -277,4 +290,4 @@ def _inside(
         numbers.append(PoreNumbers.of(name, pores, matching, reference=name == "fine"))
         rows[name] = {**pores.summary(), "matching": None if matching is None else matching.summary()}
     facts = {"box": region.to_dict(), "trained_share": patches.shares().get("train", 0.0), "rows": rows}
-    return tuple(numbers), {"inside": facts}
+    return tuple(numbers), {"inside": facts}, volumes

@@ -74,7 +74,11 @@ def one(
     """Per measure: truth, measured, corrected, its interval, and the naive interval."""
     lr, whole, patches, start = job(recipe, seed, size, fine, pixel_nm)
     models = fit_contestants(patches)
-    model = train(patches, TrainConfig(steps=steps, members=1)) if steps else models["ridge"]
+    model = (
+        train(patches, TrainConfig(max_steps=steps, members=1, precision="float32", threads=1))
+        if steps
+        else models["ridge"]
+    )
     pictures = {"fine": whole.array().astype(np.float32), "enhanced": enhanced_by(model, lr)}
     pictures["coarse"] = enhanced_by(models["bicubic"], lr)
     piece = patches.pieces[0]

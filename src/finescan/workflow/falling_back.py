@@ -29,6 +29,7 @@ KINDS = ("none", "flagged", "uncertainty")
 DOUBTS = ("untrained", "inconsistent", "invention", "omission")  # flags that interpolation takes away
 GROWN_PX = 4  # coarse pixels; the ramp takes three back, so that all of a doubtful pixel is interpolation alone
 NEAR_PX = 5  # coarse pixels over which expected errors are averaged before they are compared
+CLEARLY = 1.5  # times as large an expected squared error: less is within what a regression can tell
 BAND_PX = 1 << 22
 
 Floats = NDArray[np.float32]
@@ -171,7 +172,7 @@ def expected_worse(enhanced: Image, lr: Image, patches: PatchSet, bicubic: judgi
     smooth = enhanced.with_data(_Interpolated(lr, patches, bicubic, enhanced.grid))
     pictures = [_expected(image, patches, lr.grid) for image in (enhanced, smooth)]
     ours, theirs = (ndimage.uniform_filter(p, NEAR_PX, mode="nearest") for p in pictures)
-    return np.asarray(ours > theirs)
+    return np.asarray(ours > CLEARLY * theirs)
 
 
 def _expected(image: Image, patches: PatchSet, coarse: Grid) -> Floats:

@@ -152,7 +152,7 @@ def run(
         raise typer.BadParameter("--factor goes with --lr-only: of a pair the pixel sizes say it.")
     reading = reading_of(pixel_size, fine_pixel_size, channel, frame, volume, raw, fine_raw, dataset)
     with Progress(quiet=as_json) as progress:
-        result = workflow.run(
+        result = workflow.run(  # type: ignore[operator]  # the function, not the module of its name
             coarse, fine, output, reading=reading, choices=choices, force=force, overwrite=overwrite, progress=progress
         )
     show(result, as_json)

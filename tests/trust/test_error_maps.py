@@ -9,7 +9,6 @@ from scipy import ndimage
 from finescan.errors import InputError
 from finescan.trust.consistency import Consistency
 from finescan.trust.error_maps import error_maps
-from finescan.trust.ranking import auroc, caught, fit_logistic
 from finescan.values import Grid, Image
 
 GRID = Grid.of((128, 128), 10.0)
@@ -57,23 +56,3 @@ def test_other_grids_and_too_little_overlap_are_refused():
         error_maps(Image(ONE, GRID, "a"), Image(ONE, Grid.of((128, 128), 9.0), "b"), coarse, CHECK)
     with pytest.raises(InputError, match="At least 64 pixels must be known"):
         maps(np.full((128, 128), np.nan), ONE)
-
-
-def test_ranking_by_known_answers():
-    assert auroc([1, 2, 3, 4], [False, False, True, True]) == 1.0
-    assert auroc([4, 3, 2, 1], [False, False, True, True]) == 0.0
-    assert auroc([1, 1, 1, 1], [False, True, False, True]) == 0.5
-    score = np.arange(100.0)
-    assert caught(score, score >= 90, 0.05) == 0.5
-    with pytest.raises(InputError, match="one finite score per item"):
-        auroc([1.0, np.nan], [True, False])
-
-
-def test_the_regression_finds_the_law_that_made_the_data():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(4000, 2))
-    wrong = rng.random(4000) < 1 / (1 + np.exp(2 - 1.5 * x[:, 0]))
-    found = fit_logistic(x, wrong, ("a", "b"), ridge=1.0)
-    assert found.weights[1] == pytest.approx(1.5, abs=0.25) and abs(found.weights[2]) < 0.2
-    assert found.probability(x[:500]).mean() == pytest.approx(wrong[:500].mean(), abs=0.05)
-    assert type(found).from_dict(found.to_dict()) == found

@@ -123,8 +123,8 @@ class Source:
         self.saturation, self.guard = saturation, guard
         self.margin = max(halo, GUARD_HALO if guard else 0)
         self.same = lr.grid.same_as(work)
-        self._owner = [nearest(lr.grid, work, axis) for axis in range(lr.grid.ndim)]
-        self._under = [nearest(out, lr.grid, axis) for axis in range(lr.grid.ndim)]
+        self._owner = [lr.grid.pixels_under(work, axis) for axis in range(lr.grid.ndim)]
+        self._under = [out.pixels_under(lr.grid, axis) for axis in range(lr.grid.ndim)]
         ratio = work.sr_factor(lr.grid)
         self._border = tuple(int(np.ceil(halo * r)) for r in ratio)
 
@@ -225,10 +225,3 @@ def filled(grey: NDArray[np.float64], bad: NDArray[np.bool_], default: float) ->
         usable = bad & (count > 0.5 / size**2)
         result[usable] = total[usable] / count[usable]
     return result
-
-
-def nearest(grid: Grid, other: Grid, axis: int) -> NDArray[np.intp]:
-    """Index of the pixel of ``other`` that holds the centre of each pixel of ``grid``, along one axis."""
-    scale, offset = grid.step_to(other)
-    at = np.floor(np.arange(grid.shape[axis]) * scale[axis] + offset[axis] + 0.5 + 1e-9).astype(np.intp)
-    return np.clip(at, 0, other.shape[axis] - 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.enhancement.guard import SATURATED_NEIGHBOURS, doubt_weight, doubtful
-from finescan.enhancement.source import SATURATED_SHARE, Levels, Survey, forget, nearest
+from finescan.enhancement.source import SATURATED_SHARE, Levels, Survey, forget
 from finescan.enhancement.volume_layout import VolumeLayout, grown, guard_growth, guard_reach
 from finescan.models import Model
 from finescan.models.deconvolution import filled_in_plane
@@ -116,7 +116,7 @@ class VolumeSource:
         self.saturation, self.guard, self.circle = saturation, guard, circle
         self._skip_empty = skip_empty
         self.fill = float(model.card.training.get("fill", 0.0))
-        self._under = [nearest(out, lr.grid, axis) for axis in range(3)]
+        self._under = [out.pixels_under(lr.grid, axis) for axis in range(3)]
         self._reach = guard_reach(model) if guard else 0
         self._growth = guard_growth(model)
         scale = lr.grid.sr_factor(out)

@@ -24,8 +24,6 @@ NEAR_PX = 1.0  # sigma of the Gaussian within which the variance is taken
 FLAG_WEIGHTS: dict[str, float] = {
     "saturated": 4.0,
     "inconsistent": 4.0,
-    "invention": 4.0,
-    "omission": 4.0,
     "untrained": 2.0,
     "clipped": 2.0,
 }
@@ -89,7 +87,7 @@ def mean_under(fine: Image, coarse: Grid, change: Callable[[NDArray[np.float32]]
     coarse : grid of the result.
     change : from grey levels to what is averaged.
     """
-    rows, columns = (pixels_under(fine.grid, coarse, axis) for axis in range(2))
+    rows, columns = (fine.grid.pixels_under(coarse, axis) for axis in range(2))
     starts = np.searchsorted(columns, np.arange(coarse.shape[1]))
     total = np.zeros(coarse.shape)
     for first in range(0, fine.grid.shape[0], _BAND):
@@ -97,13 +95,6 @@ def mean_under(fine: Image, coarse: Grid, change: Callable[[NDArray[np.float32]]
         np.add.at(total, rows[first : first + _BAND], np.add.reduceat(band, starts, axis=1, dtype=np.float64))
     counts = np.bincount(rows, minlength=coarse.shape[0])[:, None] * np.bincount(columns, minlength=coarse.shape[1])
     return (total / np.maximum(counts, 1)).astype(np.float32)
-
-
-def pixels_under(fine: Grid, coarse: Grid, axis: int) -> NDArray[np.intp]:
-    """Per row (axis 0) or column (1) of the fine grid, that of the coarse grid in which its centre lies."""
-    nm = fine.origin_nm[axis] + fine.pixel_size_nm[axis] * np.arange(fine.shape[axis])
-    index = np.floor((nm - coarse.edge_nm[axis]) / coarse.pixel_size_nm[axis] + 1e-9)
-    return np.asarray(np.clip(index, 0, coarse.shape[axis] - 1), np.intp)
 
 
 def flag_sentences(trust: TrustMap, box: tuple[slice, slice]) -> list[str]:

@@ -88,7 +88,7 @@ def gathered(values: Floats, fine: Grid, coarse: Grid, how: np.ufunc = np.maximu
 
 
 def _under(fine: Grid, coarse: Grid, axis: int) -> NDArray[np.intp]:
-    """Per row (column) of the fine grid, that of the coarse grid in which its centre lies; -1 outside."""
-    nm = fine.origin_nm[axis] + fine.pixel_size_nm[axis] * np.arange(fine.shape[axis])
-    index = np.floor((nm - coarse.edge_nm[axis]) / coarse.pixel_size_nm[axis] + 1e-9).astype(np.intp)
-    return np.where((index >= 0) & (index < coarse.shape[axis]), index, -1)
+    """As :meth:`Grid.pixels_under`, but -1 outside."""
+    scale, offset = fine.step_to(coarse)
+    at = np.arange(fine.shape[axis]) * scale[axis] + offset[axis] + 0.5 + 1e-9
+    return np.where((at >= 0) & (at < coarse.shape[axis]), fine.pixels_under(coarse, axis), -1)

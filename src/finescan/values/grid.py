@@ -142,6 +142,16 @@ class Grid:
         offset = tuple(other.to_index(self.origin_nm).tolist())
         return scale, offset
 
+    def pixels_under(self, other: Grid, axis: int) -> NDArray[np.intp]:
+        """Per pixel along an axis, the index of the pixel of ``other`` that holds its centre; outside, the outermost.
+
+        >>> Grid.of((1, 6), 10.0).pixels_under(Grid.of((1, 2), 30.0, 10.0), 1).tolist()
+        [0, 0, 0, 1, 1, 1]
+        """
+        scale, offset = self.step_to(other)
+        at = np.floor(np.arange(self.shape[axis]) * scale[axis] + offset[axis] + 0.5 + 1e-9).astype(np.intp)
+        return np.clip(at, 0, other.shape[axis] - 1)
+
     def same_as(self, other: Grid, tolerance: float = 1e-6) -> bool:
         """Same axes and shape, and pixels in the same places to ``tolerance`` of a pixel over the whole field."""
         if self.axes != other.axes or self.shape != other.shape:

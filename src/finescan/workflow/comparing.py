@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.enhancement import Enhanced
-from finescan.enhancement.source import nearest, survey
+from finescan.enhancement.source import survey
 from finescan.errors import InputError, MapRefused, ModelError
 from finescan.patches import work_lr
 from finescan.trust import compare_parts, compare_with_card, match_intensities
@@ -154,7 +154,7 @@ class _OnWorkGrid:
 
     def __getitem__(self, where: tuple[slice, slice]) -> NDArray[np.float64]:
         start, stop = zip(*(w.indices(n)[:2] for w, n in zip(where, self.shape, strict=True)), strict=True)
-        rows, columns = (nearest(self.grid, self.lr.grid, k)[where[k]] for k in range(2))
+        rows, columns = (self.grid.pixels_under(self.lr.grid, k)[where[k]] for k in range(2))
         part = np.asarray(self.lr.data[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
         known = np.isfinite(part.astype(np.float64))[np.ix_(rows - rows[0], columns - columns[0])]
         if not known.any():

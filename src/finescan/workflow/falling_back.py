@@ -18,7 +18,6 @@ from scipy import ndimage
 from finescan.enhancement.guard import doubt_weight
 from finescan.errors import InputError
 from finescan.patches import PatchSet
-from finescan.rescan.doubt import pixels_under
 from finescan.trust.spread_map import SpreadMap
 from finescan.trust.spread_model import Example, fit_spread
 from finescan.values import Grid, Image, TrustMap, flag_bits
@@ -26,7 +25,7 @@ from finescan.workflow import judging
 
 FILE = "fallback.tif"
 KINDS = ("none", "flagged", "uncertainty")
-DOUBTS = ("untrained", "inconsistent", "invention", "omission")  # flags that interpolation takes away
+DOUBTS = ("untrained", "inconsistent")  # flags that interpolation takes away
 GROWN_PX = 4  # coarse pixels; the ramp takes three back, so that all of a doubtful pixel is interpolation alone
 NEAR_PX = 5  # coarse pixels over which expected errors are averaged before they are compared
 CLEARLY = 1.5  # times as large an expected squared error: less is within what a regression can tell
@@ -195,7 +194,7 @@ def _expected(image: Image, patches: PatchSet, coarse: Grid) -> Floats:
 
 def _squares(spread: Any, fine: Grid, coarse: Grid) -> Floats:
     """Mean of the squared spread over every coarse pixel; 0 where nothing is known."""
-    rows, columns = (pixels_under(fine, coarse, axis) for axis in range(2))
+    rows, columns = (fine.pixels_under(coarse, axis) for axis in range(2))
     total, count = np.zeros(coarse.shape), np.zeros(coarse.shape)
     starts = np.flatnonzero(np.diff(columns, prepend=-1))
     for band in _bands(fine.shape):
@@ -240,7 +239,7 @@ def _mixed(base: NDArray[Any], smooth: Floats, weight: Floats) -> NDArray[Any]:
 
 def _sentence(kind: str, share: float) -> str:
     where = {
-        "flagged": f"flagged as {', '.join(DOUBTS[:-1])} or {DOUBTS[-1]}",
+        "flagged": f"flagged as {' or '.join(DOUBTS)}",
         "uncertainty": "expected to be more wrong than interpolation",
     }[kind]
     if share == 0:

@@ -232,9 +232,7 @@ def _missing(enhanced: Image, flags: TrustMap | None) -> Any:
     if enhanced.dtype.kind == "f":
         lost |= ~np.isfinite(np.asarray(enhanced.data[...]))
     if flags is not None and (gone := flags.where("no_data")).any():
-        from finescan.rescan.doubt import pixels_under
-
-        rows, columns = (pixels_under(enhanced.grid, flags.grid, k) for k in range(2))
+        rows, columns = (enhanced.grid.pixels_under(flags.grid, k) for k in range(2))
         lost |= gone[np.ix_(rows, columns)]
     return lost
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan import io
-from finescan.rescan.doubt import pixels_under
 from finescan.rescan.pasting import MEASURED_AT, Pasted, Recorded, measured_share, recorded_on
 from finescan.values import Grid, Image, Pair, TrustMap, flag_bits
 
@@ -200,14 +199,14 @@ def _missing(flags: TrustMap, grid: Grid) -> NDArray[np.bool_] | None:
     lost = (np.asarray(flags.flags[...]) & flag_bits("no_data")) != 0
     if not lost.any():
         return None
-    rows, columns = (pixels_under(grid, flags.grid, k) for k in range(2))
+    rows, columns = (grid.pixels_under(flags.grid, k) for k in range(2))
     return lost[np.ix_(rows, columns)]
 
 
 def _cleared(flags: TrustMap, pieces: Sequence[Recorded], grid: Grid) -> TrustMap:
     """Flags without those of coarse pixels that were recorded wholly: nothing is computed there any more."""
     out = np.array(flags.flags[...])
-    rows, columns = (pixels_under(grid, flags.grid, k) for k in range(2))
+    rows, columns = (grid.pixels_under(flags.grid, k) for k in range(2))
     least, starts = np.ones(out.shape, np.float32), np.searchsorted(columns, np.arange(out.shape[1]))
     for first in range(0, grid.shape[0], 512):
         last = min(first + 512, grid.shape[0])

@@ -128,7 +128,7 @@ def narrower(error: Floats, spread: Floats, level: float) -> float:
 def judged(name: str, scene: Scene) -> list[float]:
     """Print one sample; the coverages elsewhere (points off nominal)."""
     began = time.process_time()
-    facts = interval_facts(scene.patches, scene.enhanced, None, [scene.pair])
+    facts = interval_facts(scene.patches, scene.enhanced, [scene.pair])
     intervals = intervals_from(facts, scene.enhanced)
     spread = np.asarray(intervals.spread.data)
     seconds = time.process_time() - began

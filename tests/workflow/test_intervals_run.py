@@ -49,7 +49,7 @@ def job(tmp_path):
 
 def measured(job, made):
     pair, patches, enhanced, flags = made
-    return measure_intervals(job, pair.lr, patches, "bicubic", enhanced, None, flags, pairs=[pair])
+    return measure_intervals(job, patches, "bicubic", enhanced, flags, pairs=[pair])
 
 
 def test_intervals_of_an_interpolated_map_hold_on_the_test_blocks(job, interpolated):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -13,6 +14,7 @@ from finescan.cli.progress import Progress
 
 app = typer.Typer(no_args_is_help=True, help="The published experiments, run again on simulated data.")
 
+Results = TypeVar("Results")
 Quick = Annotated[bool, typer.Option("--quick", help="Short trainings, for a look in about five minutes.")]
 Full = Annotated[bool, typer.Option("--full", help="The published numbers; meant for a graphics card.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or a torch device.")]
@@ -51,11 +53,7 @@ def foam(
             overwrite=overwrite,
             progress=progress,
         )
-    if as_json:
-        print(json.dumps({"truth": results.truth, "rows": results.rows}, indent=1))
-    else:
-        print(studies.text_table(results))
-        print(output / "report.html")
+    _say({"truth": results.truth, "rows": results.rows} if as_json else studies.text_table(results), output)
 
 
 @app.command()
@@ -69,15 +67,12 @@ def steel(
     as_json: Json = False,
 ) -> None:
     """Texture transformer, interpolation and our network on two steels (Reclik et al. 2025); continues."""
-    from finescan import studies
+    from finescan.studies import study_steel
     from finescan.studies.steel_page import text_table
 
-    with Progress(quiet=as_json) as progress:
-        results = studies.study_steel(
-            output, size=_size(quick, full), seed=seed, device=device, overwrite=overwrite, progress=progress
-        )
+    results = _watched(study_steel, output, as_json, _size(quick, full), seed, device, overwrite)
     facts = {"tables": results.tables, "facts": results.facts, "training": results.training}
-    print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
+    _say(facts if as_json else text_table(results), output)
 
 
 @app.command()
@@ -91,13 +86,10 @@ def sandstone(
     as_json: Json = False,
 ) -> None:
     """DLE-EM with both losses, interpolation and our network on a sandstone with known pores; continues."""
-    from finescan import studies
+    from finescan.studies import study_sandstone
     from finescan.studies.sandstone_page import text_table
 
-    with Progress(quiet=as_json) as progress:
-        results = studies.study_sandstone(
-            output, size=_size(quick, full), seed=seed, device=device, overwrite=overwrite, progress=progress
-        )
+    results = _watched(study_sandstone, output, as_json, _size(quick, full), seed, device, overwrite)
     facts = {
         "acceleration": results.acceleration.to_dict(),
         "ssim": {where: t.summary("finescan") for where, t in results.tiles.items()},
@@ -105,7 +97,7 @@ def sandstone(
         "registration": list(results.registration),
         "training": results.training,
     }
-    print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
+    _say(facts if as_json else text_table(results), output)
 
 
 @app.command()
@@ -119,15 +111,12 @@ def rescan(
     as_json: Json = False,
 ) -> None:
     """Where fine fields pay: plan, record, paste and plan again on steel with rare damage; continues."""
-    from finescan import studies
+    from finescan.studies import study_rescan
     from finescan.studies.rescan_page import text_table
 
-    with Progress(quiet=as_json) as progress:
-        results = studies.study_rescan(
-            output, size=_size(quick, full), seed=seed, device=device, overwrite=overwrite, progress=progress
-        )
+    results = _watched(study_rescan, output, as_json, _size(quick, full), seed, device, overwrite)
     facts = {"aims": results.aims(), "rows": results.rows, "alone": results.alone, "facts": results.facts}
-    print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
+    _say(facts if as_json else text_table(results), output)
 
 
 @app.command()
@@ -141,19 +130,29 @@ def lattice(
     as_json: Json = False,
 ) -> None:
     """Learning from coarse pictures alone on two lattices (Möller et al. 2023), judged beyond them; continues."""
-    from finescan import studies
+    from finescan.studies import study_lattice
     from finescan.studies.lattice_page import text_table
 
-    with Progress(quiet=as_json) as progress:
-        results = studies.study_lattice(
-            output, size=_size(quick, full), seed=seed, device=device, overwrite=overwrite, progress=progress
-        )
+    results = _watched(study_lattice, output, as_json, _size(quick, full), seed, device, overwrite)
     facts = {
         "curves": {kind: curve.table() for kind, curve in results.curves.items()},
         "lattices": results.lattices,
         "training": results.training,
     }
-    print(json.dumps(facts, indent=1) if as_json else f"{text_table(results)}\n{output / 'report.html'}")
+    _say(facts if as_json else text_table(results), output)
+
+
+def _watched(
+    study: Callable[..., Results], output: Path, quiet: bool, size: str, seed: int, device: str, overwrite: bool
+) -> Results:
+    """The results of a study of a named size, with its progress shown."""
+    with Progress(quiet=quiet) as progress:
+        return study(output, size=size, seed=seed, device=device, overwrite=overwrite, progress=progress)
+
+
+def _say(results: Mapping[str, Any] | str, output: Path) -> None:
+    """Facts as JSON, or a table and where the page is."""
+    print(f"{results}\n{output / 'report.html'}" if isinstance(results, str) else json.dumps(results, indent=1))
 
 
 def _size(quick: bool, full: bool) -> str:

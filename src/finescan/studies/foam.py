@@ -20,10 +20,9 @@ from finescan.quantification import Measurements
 from finescan.simulation.foam_scans import HRES_SIGMA_PX, Foam, plan_foam, realisations, record_foam, true_foam
 from finescan.studies.foam_judging import count_pores, judged, pore_facts
 from finescan.studies.foam_methods import METHODS, denoised, restore
-from finescan.studies.store import StudyFolder, write_page
+from finescan.studies.store import Progress, StudyFolder, silent, write_page
 from finescan.values import Image
 
-Progress = Callable[[float, float, str], None]
 PUBLISHED_SIGMAS = (3.0, 5.0, 7.0, 9.0)
 MINUTES = {64: 0.05, 128: 1.0, 256: 2.5, 512: 12.0}  # per network, by the next smaller size
 QUICK_MINUTES = 0.2
@@ -115,7 +114,7 @@ def run_foam(
     progress : called as ``progress(done, total, message)``.
     """
     store = StudyFolder(folder, asdict(study), overwrite=overwrite)
-    tell = progress or (lambda done, total, message: None)
+    tell = progress or silent
     foams = {name: plan_foam(study.size, seed=seed) for name, seed in realisations(study.seed).items()}
     scans = {name: _recorded(store, name, foam, study.sigmas, tell) for name, foam in foams.items()}
     judge = _Judge(store, foams, scans)

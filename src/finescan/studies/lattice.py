@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan import io
-from finescan.errors import FinescanError, InputError
+from finescan.errors import FinescanError
 from finescan.patches import PatchSet, multiscale_patches
 from finescan.quantification import compare_lattices, find_inventions, measure_lattice, measure_scan
 from finescan.studies import lattice_data as data
 from finescan.studies.learning import trained, training_facts
-from finescan.studies.store import StudyFolder, write_page
+from finescan.studies.store import Progress, SizedStudy, StudyFolder, silent, write_page
 from finescan.trust.zoom_curves import ZoomCurve, zoom_curve
 from finescan.values import Image
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from finescan.models import Model
     from finescan.training import TrainConfig
 
-Progress = Callable[[float, float, str], None]
 Array = NDArray[np.float32]
 Method = Callable[[Array], Array]
 
@@ -39,30 +38,11 @@ PUBLISHED_METRICS = ("psnr", "ms_ssim", "gauss-psnr", "gauss-ms_ssim")
 PICTURED_PX = 96  # coarse pixels of the pictures on the page
 
 
-@dataclass(frozen=True)
-class LatticeStudy:
-    """What to run.
+class LatticeStudy(SizedStudy[data.Size]):
+    """Sizes: "quick" (five minutes on two cores), "medium" (about an hour), "full" (the published sizes, for a GPU)."""
 
-    Parameters
-    ----------
-    size : row of the SIZES table: "quick" (five minutes on two cores), "medium" (about an hour) or "full" (the
-        published sizes, for a graphics card).
-    seed : of samples, noise and training.
-    device : "auto", "cpu" or a torch device.
-    """
-
-    size: str = "medium"
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.size not in data.SIZES:
-            raise InputError(f"A lattice study is {', '.join(data.SIZES)}, but {self.size!r} came.")
-
-    @property
-    def numbers(self) -> data.Size:
-        """Of pictures, levels, minutes."""
-        return data.SIZES[self.size]
+    NAME = "lattice"
+    SIZES = data.SIZES
 
 
 @dataclass(frozen=True)
@@ -102,7 +82,7 @@ def run_lattice(
     progress : called as ``progress(done, total, message)``.
     """
     store = StudyFolder(folder, asdict(study), overwrite=overwrite)
-    runs = {n: _Run(store, study, kind, progress or _silent) for n, kind in data.KINDS.items()}
+    runs = {n: _Run(store, study, kind, progress or silent) for n, kind in data.KINDS.items()}
     found = {n: run.all() for n, run in runs.items()}
     names = sorted(p.name for p in (folder / "models").iterdir() if (p / "card.json").exists())
     return LatticeResults(
@@ -114,10 +94,6 @@ def run_lattice(
         {n: f["pictures"] for n, f in found.items()},
         {n: f["notes"] for n, f in found.items()},
     )
-
-
-def _silent(done: float, total: float, message: str) -> None:
-    pass
 
 
 class _Run:

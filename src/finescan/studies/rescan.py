@@ -7,7 +7,7 @@ fraction is known, and how many damage sites were scanned again, is followed ove
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.errors import InputError
 from finescan.patches import make_patches
 from finescan.studies import rescan_maps as maps
 from finescan.studies.learning import trained, training_facts
-from finescan.studies.store import StudyFolder, write_page
+from finescan.studies.store import Progress, SizedStudy, StudyFolder, silent, write_page
 
 if TYPE_CHECKING:
     from finescan.models import Model
 
-Progress = Callable[[float, float, str], None]
 #: beam time, as shares of a fine scan of everything; the first is that of the coarse map alone
 SHARES = (0.0626, 0.08, 0.1, 0.125, 0.16, 0.2)
 AIM_SHARE, AIM_FACTOR = 0.125, 4.0  # every site is to be rescanned by then; random's error in a quarter of its time
@@ -64,29 +62,11 @@ SIZES: dict[str, Size] = {
 }
 
 
-@dataclass(frozen=True)
-class RescanStudy:
-    """What to run.
+class RescanStudy(SizedStudy[Size]):
+    """Sizes: "quick" (three minutes of processor time), "medium" (half an hour), "full"."""
 
-    Parameters
-    ----------
-    size : row of the SIZES table: "quick" (three minutes of processor time), "medium" (half an hour) or "full".
-    seed : of samples, noise, placement and training.
-    device : "auto", "cpu" or a torch device.
-    """
-
-    size: str = "medium"
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise InputError(f"A rescan study is {', '.join(SIZES)}, but {self.size!r} came.")
-
-    @property
-    def numbers(self) -> Size:
-        """Of maps, pixels and steps."""
-        return SIZES[self.size]
+    NAME = "rescan"
+    SIZES = SIZES
 
 
 @dataclass(frozen=True)
@@ -164,7 +144,7 @@ def run_rescan(
     progress : called as ``progress(done, total, message)``.
     """
     store = StudyFolder(folder, asdict(study), overwrite=overwrite)
-    tell = progress or (lambda done, total, message: None)
+    tell = progress or silent
     size = study.numbers
     earlier = maps.steel(size.earlier, size.earlier_spacing_nm, study.seed + 100)
     lr = maps.record_coarse(earlier, study.seed + 101)

@@ -8,7 +8,7 @@ by how much faster it is than a fine scan of everything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.errors import InputError
 from finescan.patches import PatchSet, SplitConfig, make_patches
 from finescan.quantification import SizeComparison, calmed, choose_objects, compare, measure_alike, size_classes
 from finescan.registration import register_all, require_found
 from finescan.simulation import Simulated, simulate
 from finescan.studies.learning import trained, training_facts
-from finescan.studies.store import StudyFolder, write_page
+from finescan.studies.store import Progress, SizedStudy, StudyFolder, silent, write_page
 from finescan.trust import Acceleration, TileScores, measure_acceleration, tile_scores
 from finescan.values import Grid, Image, Pair
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from finescan.models import Model
     from finescan.training import TrainConfig
 
-Progress = Callable[[float, float, str], None]
 GREY_LEVELS = 255.0
 RATIO = 4
 TILE_PX = 64
@@ -74,30 +72,11 @@ SIZES: dict[str, Size] = {
 }
 
 
-@dataclass(frozen=True)
-class SandstoneStudy:
-    """What to run.
+class SandstoneStudy(SizedStudy[Size]):
+    """Sizes: "quick" (five minutes on two cores), "medium" (an afternoon), "full" (the published recipe, for a GPU)."""
 
-    Parameters
-    ----------
-    size : row of the SIZES table: "quick" (five minutes on two cores), "medium" (an afternoon) or "full" (the published
-        recipe, for a graphics card).
-    seed : of sample, noise and training.
-    device : "auto", "cpu" or a torch device.
-    """
-
-    size: str = "medium"
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise InputError(f"A sandstone study is {', '.join(SIZES)}, but {self.size!r} came.")
-
-    @property
-    def numbers(self) -> Size:
-        """Of pixels and minutes."""
-        return SIZES[self.size]
+    NAME = "sandstone"
+    SIZES = SIZES
 
 
 @dataclass(frozen=True)
@@ -141,7 +120,7 @@ def run_sandstone(
     progress : called as ``progress(done, total, message)``.
     """
     store = StudyFolder(folder, asdict(study), overwrite=overwrite)
-    tell = progress or (lambda done, total, message: None)
+    tell = progress or silent
     size = study.numbers
     job = simulate(
         "sandstone", size=size.coarse, ratio=RATIO, fine=size.fine, fine_scans=size.scans, dtype="uint8",

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.errors import InputError
 from finescan.patches import PatchSet, ReferenceBank, bank_from_images, recorded_patches
 from finescan.simulation import LargePair
 from finescan.studies import steel_data as data
 from finescan.studies.learning import trained, training_facts
 from finescan.studies.patch_scores import Answer, HeldPatch, Scored, by_map, by_model, gain, held_patches, score
-from finescan.studies.store import StudyFolder, write_page
+from finescan.studies.store import Progress, SizedStudy, StudyFolder, silent, write_page
 from finescan.trust import compare_looks, match_intensities, seam_strength
 from finescan.values import Image, Look
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from finescan.models import Model
     from finescan.training import TrainConfig
 
-Progress = Callable[[float, float, str], None]
 GREY_LEVELS = 255.0  # the scans have eight bits
 THEIRS, OURS = "ttsr", "finescan"
 INTERPOLATED = ("nearest", "bicubic", "lanczos")
@@ -39,30 +37,11 @@ SEAM_PX = {"centre": 80, "smooth": 96}  # distance of the windows of the two way
 PICTURED = 3  # patches per material that are shown
 
 
-@dataclass(frozen=True)
-class SteelStudy:
-    """What to run.
+class SteelStudy(SizedStudy[data.Size]):
+    """Sizes: "quick" (five minutes on two cores), "medium" (an afternoon), "full" (the published ones, for a GPU)."""
 
-    Parameters
-    ----------
-    size : row of the SIZES table: "quick" (five minutes on two cores), "medium" (an afternoon) or "full" (the published
-        numbers, for a graphics card).
-    seed : of samples, noise and training.
-    device : "auto", "cpu" or a torch device.
-    """
-
-    size: str = "medium"
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.size not in data.SIZES:
-            raise InputError(f"A steel study is {', '.join(data.SIZES)}, but {self.size!r} came.")
-
-    @property
-    def numbers(self) -> data.Size:
-        """Of pairs, references, minutes."""
-        return data.SIZES[self.size]
+    NAME = "steel"
+    SIZES = data.SIZES
 
 
 @dataclass(frozen=True)
@@ -99,7 +78,7 @@ def run_steel(
     progress : called as ``progress(done, total, message)``.
     """
     store = StudyFolder(folder, asdict(study), overwrite=overwrite)
-    run = _Run(store, study, progress or (lambda done, total, message: None))
+    run = _Run(store, study, progress or silent)
     run.small()
     run.large()
     run.short_dwell()

@@ -7,17 +7,53 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.errors import OutputError
+from finescan.errors import InputError, OutputError
 from finescan.values import Grid, Image
 
 if TYPE_CHECKING:
     from finescan.reporting import StudyReport
+
+Progress = Callable[[float, float, str], None]
+S = TypeVar("S")
+
+
+def silent(done: float, total: float, message: str) -> None:
+    """For studies that nobody watches."""
+
+
+@dataclass(frozen=True)
+class SizedStudy(Generic[S]):
+    """What to run, of the studies that come in named sizes; every one of them says what its sizes are.
+
+    Parameters
+    ----------
+    size : row of the study's SIZES table: "quick", "medium" or "full".
+    seed : of samples, noise and training.
+    device : "auto", "cpu" or a torch device.
+    """
+
+    NAME: ClassVar[str]
+    SIZES: ClassVar[Mapping[str, Any]]
+
+    size: str = "medium"
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.size not in self.SIZES:
+            raise InputError(f"A {self.NAME} study is {', '.join(self.SIZES)}, but {self.size!r} came.")
+
+    @property
+    def numbers(self) -> S:
+        """Of the size."""
+        return cast(S, self.SIZES[self.size])
 
 
 class StudyFolder:

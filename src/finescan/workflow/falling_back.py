@@ -18,6 +18,7 @@ from scipy import ndimage
 from finescan.enhancement.guard import doubt_weight
 from finescan.errors import InputError
 from finescan.patches import PatchSet
+from finescan.resampling import sample
 from finescan.trust.spread_map import SpreadMap
 from finescan.trust.spread_model import Example, fit_spread
 from finescan.values import Grid, Image, TrustMap, flag_bits
@@ -150,16 +151,9 @@ class Blended:
 
 def on_fine(weight: Image, grid: Grid) -> Floats:
     """A map of coarse pixels on a grid of finer ones, bilinear, continued outwards."""
-    values = np.asarray(weight.data, np.float32)
-    for axis in range(2):
-        nm = grid.origin_nm[axis] + grid.pixel_size_nm[axis] * np.arange(grid.shape[axis])
-        index = (nm - weight.grid.origin_nm[axis]) / weight.grid.pixel_size_nm[axis]
-        index = np.clip(index, 0, weight.grid.shape[axis] - 1)
-        low = np.minimum(index.astype(np.intp), max(0, weight.grid.shape[axis] - 2))
-        part = np.expand_dims((index - low).astype(np.float32), 1 - axis)
-        next_ = np.minimum(low + 1, weight.grid.shape[axis] - 1)
-        values = (1 - part) * values.take(low, axis) + part * values.take(next_, axis)
-    return values
+    index = weight.grid.to_index(grid.to_nm(np.moveaxis(np.indices(grid.shape), 0, -1)))
+    inside = np.clip(index, 0, np.array(weight.grid.shape) - 1)
+    return np.asarray(sample(np.asarray(weight.data, np.float32), inside, order=1, outside=None), np.float32)
 
 
 def expected_worse(enhanced: Image, lr: Image, patches: PatchSet, bicubic: judging.Predicts) -> NDArray[np.bool_]:

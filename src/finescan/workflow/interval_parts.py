@@ -27,14 +27,11 @@ _LARGEST = 1 << 25  # pixels of a fine scan that are looked up one by one; large
 Floats = NDArray[np.float32]
 
 
-def parts_of(
-    patches: PatchSet | VolumePatchSet, enhanced: Image, raw: Image | None, pairs: Sequence[Pair] = ()
-) -> list[Part]:
+def parts_of(patches: PatchSet | VolumePatchSet, enhanced: Image, pairs: Sequence[Pair] = ()) -> list[Part]:
     """The fine scans of a run with the result over them.
 
     Parameters
     ----------
-    raw : the network's own spread on the grid of the result.
     pairs : registration of the scans; without it they are compared as resampled.
     """
     known = {p.hr.name: p for p in pairs}
@@ -45,7 +42,7 @@ def parts_of(
         pair = known.get(piece.name)
         whole = pair is not None and _same_size(pair, grid) and grid.size <= _LARGEST
         error = recorded_error(seen, grid, pair) if whole and pair is not None else seen - piece.hr
-        found.append(Part(start, seen, error, role, None if raw is None else on_grid(raw, grid)))
+        found.append(Part(start, seen, error, role))
     return found
 
 

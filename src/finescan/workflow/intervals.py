@@ -10,7 +10,6 @@ from typing import Any
 
 from finescan import io
 from finescan.patches import PatchSet, VolumePatchSet
-from finescan.trust import Consistency
 from finescan.trust.map_intervals import Intervals, intervals_from, measured_facts
 from finescan.values import Image, Pair, TrustMap
 from finescan.workflow.folder import key_of
@@ -24,13 +23,10 @@ _VERSION = 1
 
 def measure_intervals(
     job: Job,
-    lr: Image,
     patches: PatchSet | VolumePatchSet,
     model_used: str,
     enhanced: Image,
-    raw_spread: Image | None,
     flags: TrustMap,
-    check: Consistency | None = None,
     *,
     pairs: Sequence[Pair] = (),
 ) -> Intervals:
@@ -41,33 +37,29 @@ def measure_intervals(
 
     Parameters
     ----------
-    lr, check : not needed so far: a residual in units of the coarse scan's noise says nothing about the fine error.
     model_used : name of what made the result.
     enhanced : as computed, without recorded pixels pasted in.
-    raw_spread : what the network says of its own spread, or None.
     flags : of the result; "no_data" is used.
     pairs : registration of the fine scans, so that recorded pixels can be compared as they are.
     """
     job.progress(0, 1, "measuring intervals")
-    key = key_of(job.folder.facts("enhance").get("key"), model_used, raw_spread is not None, _VERSION)
+    key = key_of(job.folder.facts("enhance").get("key"), model_used, _VERSION)
     if not job.folder.is_done("intervals", key):
         _forget(job.folder.path)
-        found = interval_facts(patches, enhanced, raw_spread, pairs)
+        found = interval_facts(patches, enhanced, pairs)
         job.folder.finish("intervals", key, **found)
         job.folder.log("intervals", method=model_used, **found)
     facts = job.folder.facts("intervals")
-    intervals = intervals_from(facts, enhanced, raw_spread, flags)
+    intervals = intervals_from(facts, enhanced, flags=flags)
     intervals = _written(job, intervals)
     job.progress(1, 1, "measuring intervals")
     return intervals
 
 
-def interval_facts(
-    patches: PatchSet | VolumePatchSet, enhanced: Image, raw: Image | None = None, pairs: Sequence[Pair] = ()
-) -> dict[str, Any]:
+def interval_facts(patches: PatchSet | VolumePatchSet, enhanced: Image, pairs: Sequence[Pair] = ()) -> dict[str, Any]:
     """What is known of the intervals of an enhanced map: plain JSON values, as in ``trust.json``."""
     regions = {role: patches.regions(role) for role in ("stop", "test")}
-    return measured_facts(parts_of(patches, enhanced, raw, pairs), patches.sr_factor, regions)
+    return measured_facts(parts_of(patches, enhanced, pairs), patches.sr_factor, regions)
 
 
 def _written(job: Job, intervals: Intervals) -> Intervals:

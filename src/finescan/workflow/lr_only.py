@@ -28,13 +28,11 @@ from finescan.trust.self_consistency import SelfConsistency, self_yardstick
 from finescan.trust.unseen import UnseenCurve
 from finescan.values import Image, TrustMap
 from finescan.workflow import judging, lr_only_page
-from finescan.workflow.checks import require_sensible
 from finescan.workflow.finished import LR_ONLY
-from finescan.workflow.folder import RunFolder, key_of, require_space, write_json, write_whole
+from finescan.workflow.folder import key_of, require_space, write_json, write_whole
 from finescan.workflow.lr_only_judging import Judged, judge_images, levels_csv, verdict_of
 from finescan.workflow.lr_only_learning import Learned, choose, keep, learn, training_sets
-from finescan.workflow.opening import Job, Progress
-from finescan.workflow.plan import Plan, require_known
+from finescan.workflow.opening import Job, Progress, file_facts, started
 from finescan.workflow.reading import Outcome, Reading, as_planned
 from finescan.workflow.verbs import pair_name
 
@@ -89,7 +87,8 @@ def complete_lr_only(
 ) -> lr_only_page.FinishedAlone:
     """As :func:`run_lr_only`; returns everything that was made."""
     began = time.perf_counter()
-    job = _open(out, paths, reading, choices, overwrite, progress)
+    files = {"kind": LR_ONLY, "images": [file_facts(p) for p in paths]}
+    job = started(out, files, {"images": paths}, reading, choices, overwrite, progress)
     try:
         recorded = _read(job, paths)
         images = _flattened(job, recorded)
@@ -109,7 +108,8 @@ def complete_lr_only(
     keep(job, chosen, method)
     job.progress(1, 1, "judging on unseen recorded pixels")
     made_by = f"{method}, {chosen.name}"
-    results = [_enhance(job, k, image, chosen.models[method], made_by) for k, image in enumerate(images)]
+    named = list(enumerate(zip(images, file_names(images), strict=True)))
+    results = [_enhance(job, k, image, names, chosen.models[method], made_by) for k, (image, names) in named]
     job.notes += [n for n in chosen.patches.notes if n not in job.notes]
     judged = judged.with_lattices(images, [r[0] for r in results])
     job.notes += judged.notes()
@@ -135,25 +135,6 @@ def _paths(images: str | Path | Sequence[str | Path]) -> list[Path]:
     if len({p.resolve() for p in found}) != len(found):
         raise InputError("Every coarse image must be another file, but one was named twice.")
     return found
-
-
-def _open(
-    out: Path, paths: Sequence[Path], reading: Reading, choices: Mapping[str, Any], overwrite: bool,
-    progress: Progress | None,
-) -> Job:  # fmt: skip
-    files = [{"name": p.name, "sha256": io.fingerprint(p)} for p in paths]
-    inputs: dict[str, Any] = {"kind": LR_ONLY, "images": files, "reading": reading.to_dict()}
-    require_known(choices)
-    require_sensible(choices)
-    folder = RunFolder(out, inputs, overwrite=overwrite)
-    written = out / "plan.yaml"
-    plan = Plan.load(written) if written.exists() else Plan()
-    plan.inputs = {"images": [{**f, "path": str(p)} for f, p in zip(files, paths, strict=True)]}
-    for name, value in choices.items():
-        plan.force(name, value, "Asked for when the run was started.")
-    require_sensible(plan.values)
-    folder.log("start", finescan=finescan.__version__, inputs=inputs, choices=dict(choices))
-    return Job(folder, plan, reading, progress or (lambda done, total, message: None), key_of(inputs))
 
 
 def _read(job: Job, paths: Sequence[Path]) -> list[Image]:
@@ -241,13 +222,11 @@ def file_names(images: Sequence[Image]) -> list[tuple[str, str]]:
 
 
 def _enhance(
-    job: Job, number: int, image: Image, model: Model, method: str
+    job: Job, number: int, image: Image, files: tuple[str, str], model: Model, method: str
 ) -> tuple[Image, TrustMap, SelfConsistency | None]:
     """One enhanced image, its flags and its yardstick, and the files of both; continues block by block."""
     plan, path = job.plan, job.folder.path
-    name = pair_name(number, image)
     several = len(plan.inputs["images"]) > 1
-    files = (f"enhanced-{name}.tif", f"flags-{name}.tif") if several else ("enhanced.tif", "flags.tif")
     step, key = f"enhance {number + 1}", key_of(job.key, plan.part(("result.dtype",)), method, number)
     out = image.grid.refine(int(plan.values["target.factor"]))
     if not job.folder.is_done(step, key, *files):

@@ -55,15 +55,34 @@ def open_job(
     plan: Plan | None = None,
 ) -> Job:
     """Open or continue the run in ``out``; what was asked for replaces what its plan (or else ``plan``) says."""
-    inputs: dict[str, Any] = {"coarse": _file(coarse), "fine": [_file(p) for p in fines]}
-    inputs["reading"] = reading.to_dict()
+    files: dict[str, Any] = {"coarse": file_facts(coarse), "fine": [file_facts(p) for p in fines]}
+    return started(out, files, {"coarse": coarse, "fine": fines}, reading, choices, overwrite, progress, plan)
+
+
+def started(
+    out: Path,
+    files: Mapping[str, Any],
+    paths: Mapping[str, Path | Sequence[Path]],
+    reading: Reading,
+    choices: Mapping[str, Any],
+    overwrite: bool,
+    progress: Progress | None,
+    plan: Plan | None = None,
+) -> Job:
+    """Open or continue a run of any kind.
+
+    Parameters
+    ----------
+    files : what the run starts from: :func:`file_facts` of its inputs by name, and what else tells it from others.
+    paths : the inputs of the plan: name -> path or paths.
+    """
+    inputs = {**files, "reading": reading.to_dict()}
     require_known(choices)
     require_sensible(choices)
     folder = RunFolder(out, inputs, overwrite=overwrite)
     written = out / "plan.yaml"
     plan = Plan.load(written) if written.exists() else plan or Plan()
-    plan.inputs = {"coarse": {**inputs["coarse"], "path": str(coarse)}, "fine": []}
-    plan.inputs["fine"] = [{**f, "path": str(p)} for f, p in zip(inputs["fine"], fines, strict=True)]
+    plan.inputs = {name: _with_path(files[name], path) for name, path in paths.items()}
     for name, value in choices.items():
         plan.force(name, value, "Asked for when the run was started.")
     require_sensible(plan.values)
@@ -71,8 +90,15 @@ def open_job(
     return Job(folder, plan, reading, progress or (lambda done, total, message: None), key_of(inputs))
 
 
-def _file(path: Path) -> dict[str, str]:
+def file_facts(path: Path) -> dict[str, str]:
+    """Name and fingerprint of a file."""
     return {"name": path.name, "sha256": io.fingerprint(path)}
+
+
+def _with_path(facts: Any, path: Path | Sequence[Path]) -> Any:
+    if isinstance(path, Path):
+        return {**facts, "path": str(path)}
+    return [{**f, "path": str(p)} for f, p in zip(facts, path, strict=True)]
 
 
 def read_scans(job: Job, coarse: Path, fines: Sequence[Path]) -> tuple[Image, list[Image]]:

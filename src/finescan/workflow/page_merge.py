@@ -9,12 +9,10 @@ import numpy as np
 
 from finescan import reporting as rp
 from finescan.values import Pair
-from finescan.workflow.judging import on_grid
+from finescan.workflow import page_trust
 
 if TYPE_CHECKING:
     from finescan.workflow.page import Finished
-
-THUMBNAIL_PX = 96  # output pixels
 
 
 def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
@@ -41,11 +39,7 @@ def _row(done: Finished, pair: Pair, facts: Mapping[str, Any]) -> rp.Place:
     rim = np.array([(y, x) for y in (-0.5, h - 0.5) for x in (-0.5, w - 0.5)])
     nm = pair.lr_from_hr(pair.hr.grid.to_nm(rim)) - np.asarray(done.lr.grid.edge_nm)
     (y0, x0), (y1, x1) = nm.min(axis=0), nm.max(axis=0)
-    out = done.enhanced.grid
-    size = np.minimum(THUMBNAIL_PX, out.shape)
-    middle = np.rint((nm.mean(axis=0)) / out.pixel_size_nm).astype(int)
-    start = np.clip(middle - size // 2, 0, np.array(out.shape) - size)
-    picture = on_grid(done.enhanced, out.crop(start.tolist(), (start + size).tolist()))
+    picture = page_trust.thumbnail(done.enhanced, nm.mean(axis=0) + done.lr.grid.edge_nm)
     grey = facts.get("grey")
     cells = (
         pair.hr.name,

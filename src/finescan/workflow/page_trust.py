@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from finescan import reporting as rp
 from finescan.rescan import spoken
-from finescan.values import ADVICE, FLAGS, Grid, Image, TrustMap, flag_bits
+from finescan.values import ADVICE, FLAGS, Image, TrustMap, flag_bits
 from finescan.workflow.judging import on_grid
 from finescan.workflow.suggesting import Suggestion
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from finescan.workflow.page_volume import FinishedVolume
 
 THUMBNAIL_PX = 96  # output pixels along a picture of a place
-_LEVEL_NAMES = {0.8: "80 %", 0.9: "90 %", 0.95: "95 %"}
+_FLAG_COLUMNS = rp.Column("flag"), rp.Column("share", "%"), rp.Column("what it means"), rp.Column("what to do")
 
 
 def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
@@ -30,13 +30,12 @@ def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
 
 def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
     """Intervals, and reasons to doubt, of a volume."""
-    columns = (rp.Column("flag"), rp.Column("share", "%"), rp.Column("what it means"), rp.Column("what to do"))
     rows = [
-        (name.replace("_", " "), round(100 * share, 2), FLAGS[name][1], ADVICE[name])
+        _flag_cells(name, share)
         for name, share in sorted(done.flags.shares().items(), key=lambda s: -s[1])
         if share > 0
     ]
-    part = rp.Table("Flags", columns, tuple(rows)) if rows else "No voxel is flagged."
+    part = rp.Table("Flags", _FLAG_COLUMNS, tuple(rows)) if rows else "No voxel is flagged."
     doubts = rp.Chapter("Reasons to doubt", (part,))
     return tuple(c for c in (_intervals(done.facts), doubts) if c is not None)
 
@@ -97,19 +96,20 @@ def _coverage(curve: Mapping[str, Sequence[float]]) -> rp.Figure:
 
 # ------------------------------------------------------------------ flags
 def _flags(done: Finished) -> rp.Chapter:
-    columns = (rp.Column("flag"), rp.Column("share", "%"), rp.Column("what it means"), rp.Column("what to do"))
     rows = []
     for name, share in done.flags.shares().items():
         if share > 0:
             box = worst_box(done.flags, name)
-            grid = _centred(done.enhanced.grid, box, done.flags.grid)
-            cells = (name.replace("_", " "), round(100 * share, 2), FLAGS[name][1], ADVICE[name])
-            rows.append(rp.Place(cells, place_box(done.lr, box), on_grid(done.enhanced, grid)))
+            rows.append(rp.Place(_flag_cells(name, share), place_box(done.lr, box), _picture(done, box)))
     if not rows:
         return rp.Chapter("Reasons to doubt", ("No pixel is flagged.",))
     rows.sort(key=lambda r: -float(r.cells[1]))  # type: ignore[arg-type]
     caption = "Pictures: the enhanced map where most pixels carry the flag."
-    return rp.Chapter("Reasons to doubt", (rp.Places("Flags", columns, tuple(rows), caption, _window(done)),))
+    return rp.Chapter("Reasons to doubt", (rp.Places("Flags", _FLAG_COLUMNS, tuple(rows), caption, _window(done)),))
+
+
+def _flag_cells(name: str, share: float) -> tuple[str, float, str, str]:
+    return name.replace("_", " "), round(100 * share, 2), FLAGS[name][1], ADVICE[name]
 
 
 def worst_box(flags: TrustMap, name: str, side: int = 16) -> tuple[slice, slice]:
@@ -128,13 +128,18 @@ def place_box(lr: Image, box: tuple[slice, slice]) -> tuple[float, float, float,
     return rows.start * y, columns.start * x, rows.stop * y, columns.stop * x
 
 
-def _centred(out: Grid, box: tuple[slice, slice], coarse: Grid) -> Grid:
-    """A small part of the output grid around the middle of a box of coarse pixels, inside the map."""
-    middle = coarse.to_nm(np.array([(b.start + b.stop - 1) / 2 for b in box]))
-    centre = np.rint(out.to_index(middle)).astype(int)
+def thumbnail(enhanced: Image, nm: ArrayLike) -> NDArray[np.float32]:
+    """A small part of the result around a place, inside the map."""
+    out = enhanced.grid
+    centre = np.rint(out.to_index(nm)).astype(int)
     size = np.minimum(THUMBNAIL_PX, out.shape)
     start = np.clip(centre - size // 2, 0, np.array(out.shape) - size)
-    return out.crop(start.tolist(), (start + size).tolist())
+    return on_grid(enhanced, out.crop(start.tolist(), (start + size).tolist()))
+
+
+def _picture(done: Finished, box: tuple[slice, slice]) -> NDArray[np.float32]:
+    """The result around the middle of a box of coarse pixels."""
+    return thumbnail(done.enhanced, done.lr.grid.to_nm([(b.start + b.stop - 1) / 2 for b in box]))
 
 
 def _window(done: Finished) -> tuple[float, float]:
@@ -151,8 +156,7 @@ def _unlike(done: Finished) -> rp.Chapter | None:
     for k, part in enumerate(places["worst"], 1):
         start, stop = (np.rint(np.array(part[n]) * scale).astype(int).tolist() for n in ("start_px", "stop_px"))
         box = slice(start[0], stop[0]), slice(start[1], stop[1])
-        thumbnail = on_grid(done.enhanced, _centred(done.enhanced.grid, box, done.lr.grid))
-        rows.append(rp.Place((f"part {k}", part["distance"]), place_box(done.lr, box), thumbnail))
+        rows.append(rp.Place((f"part {k}", part["distance"]), place_box(done.lr, box), _picture(done, box)))
     words = (
         f"{100 * places['unlike_share']:.0f} % of the {places['parts']} parts of the map differ from what the model "
         "learned from by more than parts of one sample do."
@@ -191,8 +195,7 @@ def _places(done: Finished) -> rp.Chapter | None:
         words = " ".join(field.reasons)
         took = (spoken(field.seconds),) if timed else ()
         cells = (str(k), f"{x:.4g}, {y:.4g}", round(100 * field.reduction, 1), *took, words)
-        thumbnail = on_grid(done.enhanced, _centred(done.enhanced.grid, box, done.lr.grid))
-        rows.append(rp.Place(cells, place_box(done.lr, box), thumbnail))
+        rows.append(rp.Place(cells, place_box(done.lr, box), _picture(done, box)))
     total = 100 * sum(f.reduction for f in found.fields)
     words = (
         f"Fine scans of these {len(rows)} places of {found.plan.frame} would remove {total:.0f} % of the expected "

@@ -131,27 +131,11 @@ def complete(
             "Coarse and fine scan show different things (another detector, or a changed specimen): the enhanced map "
             "cannot be checked against the coarse one, and no pixel is flagged as inconsistent."
         )
-    before = key_of(job.key, "fallback")
-    method = _method(job, model)
-    # a method that was asked for stays, whatever an earlier automatic choice came to
-    fallen = job.plan.values["result.method"] == "auto" and job.folder.is_done("fallback", before)
-    method = "bicubic" if fallen else method
-    enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, check, method, contestants)
-    report = _judge(job, patches, contestants, model, enhanced, lr, check, method)
-    if report.verdict == "worse" and method != "bicubic" and job.plan.values["result.method"] == "auto":
-        job.folder.finish("fallback", before, instead_of=method)
-        fallen, method = True, "bicubic"
-        enhanced, flags = _enhance(job, lr, contestants[method], patches, check, method, contestants)
-        report = _judge(job, patches, contestants, model, enhanced, lr, check, method)
-    if fallen:
-        job.notes.append(
-            f"On the test blocks {job.folder.facts('fallback')['instead_of']} was worse than bicubic interpolation, so "
-            "the result is the interpolation."
-        )
+    method, enhanced, flags, report = _result(job, lr, patches, contestants, model, check)
     job.notes += model.card.training.get("notes", [])
     likeness, untypical = typical(lr, model.card)
     job.notes += untypical
-    ranges = intervals.measure_intervals(job, lr, patches, method, enhanced, None, flags, check, pairs=pairs)
+    ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     job.notes += ranges.notes
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     measured = picture_measures.measure(
@@ -174,6 +158,32 @@ def complete(
     write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return finished
+
+
+def _result(
+    job: Job, lr: Image, patches: PatchSet, contestants: Mapping[str, Model], model: Model, check: Consistency
+) -> tuple[str, Image, TrustMap, TrustReport]:
+    """The enhanced map by the best method, its flags and its judgement; bicubic where that turns out to be better."""
+
+    def by(method: str) -> tuple[str, Image, TrustMap, TrustReport]:
+        enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, check, method, contestants)
+        return method, enhanced, flags, _judge(job, patches, contestants, model, enhanced, lr, check, method)
+
+    before = key_of(job.key, "fallback")
+    method = _method(job, model)
+    # a method that was asked for stays, whatever an earlier automatic choice came to
+    automatic = job.plan.values["result.method"] == "auto"
+    fallen = automatic and job.folder.is_done("fallback", before)
+    found = by("bicubic" if fallen else method)
+    if found[3].verdict == "worse" and found[0] != "bicubic" and automatic:
+        job.folder.finish("fallback", before, instead_of=method)
+        fallen, found = True, by("bicubic")
+    if fallen:
+        job.notes.append(
+            f"On the test blocks {job.folder.facts('fallback')['instead_of']} was worse than bicubic interpolation, so "
+            "the result is the interpolation."
+        )
+    return found
 
 
 def _patches(job: Job, pairs: Sequence[Pair]) -> PatchSet:

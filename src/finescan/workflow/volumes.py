@@ -72,7 +72,7 @@ def complete_volume(
     models = {"interpolated": plain, model.card.architecture: model}
     report = volume_judging.judge(lr, patches, models, enhanced, method)
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
-    ranges = intervals.measure_intervals(job, lr, patches, method, enhanced, None, flags, check, pairs=pairs)
+    ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     pores = volume_judging.measure(job, lr, patches, enhanced, models[method])
     job.progress(1, 1, "judging on held-out fine scan")
     job.notes += [*model.card.training.get("notes", []), *patches.notes, *ranges.notes]

@@ -53,7 +53,7 @@ def test_an_unknown_name_is_an_attribute_error_that_lists_the_known_ones():
         fs.enhence  # noqa: B018
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, "lattice", "merge", "patches", "rescan"])
 def test_every_verb_is_a_command_with_help(finescan, verb):
     said = finescan(verb, "--help")
     assert said.code == 0 and "--json" in said.out

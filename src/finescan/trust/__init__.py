@@ -28,6 +28,7 @@ from finescan.trust.domain import (
     training_range,
     untrained,
 )
+from finescan.trust.error_maps import ErrorMaps, error_maps
 from finescan.trust.evaluation import evaluate
 from finescan.trust.intensities import match_intensities
 from finescan.trust.likeness import Likeness, compare_looks, compare_with_card
@@ -78,6 +79,7 @@ __all__ = [
     "Block",
     "BlurFit",
     "Consistency",
+    "ErrorMaps",
     "Gain",
     "GreyDistance",
     "Likeness",
@@ -104,6 +106,7 @@ __all__ = [
     "consistency_slabs",
     "degrade",
     "degrade_volume_onto",
+    "error_maps",
     "essim",
     "evaluate",
     "find_seams",

@@ -136,7 +136,7 @@ def test_recorded_pixels_are_compared_where_they_lie():
 
 def test_scans_without_a_registration_are_compared_as_resampled(interpolated):
     pair, patches, enhanced, _ = interpolated
-    plain, recorded = (parts_of(patches, enhanced, None, pairs)[0] for pairs in ((), (pair,)))
+    plain, recorded = (parts_of(patches, enhanced, pairs)[0] for pairs in ((), (pair,)))
     piece, known = patches.pieces[0], recorded.known("stop", "test")
     np.testing.assert_array_equal(plain.error[known], (plain.enhanced - piece.hr)[known])
     assert recorded.error[known].std() > plain.error[known].std()  # resampling takes noise away
@@ -144,7 +144,7 @@ def test_scans_without_a_registration_are_compared_as_resampled(interpolated):
 
 def test_the_facts_of_one_map_serve_another_one(interpolated):
     pair, patches, enhanced, _ = interpolated
-    facts = interval_facts(patches, enhanced, None, [pair])
+    facts = interval_facts(patches, enhanced, [pair])
     other = Image(np.rot90(enhanced.array()).copy(), Grid.of(enhanced.grid.shape[::-1], enhanced.grid.pixel_size_nm))
     turned = np.asarray(intervals_from(facts, other).spread.data)
     np.testing.assert_allclose(turned, np.rot90(np.asarray(intervals_from(facts, enhanced).spread.data)), rtol=1e-3)

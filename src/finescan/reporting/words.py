@@ -26,6 +26,8 @@ FLAG_STYLES: dict[str, tuple[str, str]] = {
     "inconsistent": ("#4f9dff", "falling"),
     "clipped": ("#c9a7ff", "upright"),
     "border": ("#9fd3e8", "level"),
+    "invention": ("#ffd7a8", "boxes"),
+    "omission": ("#7fe0c3", "rings"),
 }
 
 

@@ -24,6 +24,8 @@ NEAR_PX = 1.0  # sigma of the Gaussian within which the variance is taken
 FLAG_WEIGHTS: dict[str, float] = {
     "saturated": 4.0,
     "inconsistent": 4.0,
+    "invention": 4.0,
+    "omission": 4.0,
     "untrained": 2.0,
     "clipped": 2.0,
 }

@@ -19,6 +19,8 @@ FLAGS: dict[str, tuple[int, str]] = {
     "inconsistent": (8, "Degraded again, the enhanced image does not give the recorded coarse image here."),
     "clipped": (16, "The enhanced grey level did not fit the output's number format and was set to its limit."),
     "border": (32, "Close to the edge of the coarse map: part of the context is mirrored, not recorded."),
+    "invention": (64, "The enhanced image probably shows structure here that a fine scan would not show."),
+    "omission": (128, "The enhanced image probably lacks structure here that a fine scan would show."),
 }
 
 #: what to do about a flag, one row per row of :data:`FLAGS`
@@ -29,6 +31,8 @@ ADVICE: dict[str, str] = {
     "inconsistent": "Do not use the enhanced image here; look at the coarse scan, and scan again where it matters.",
     "clipped": "Write with a wider number format (--dtype float32) before grey levels are measured.",
     "border": "Leave these pixels out, or record the coarse map a little larger.",
+    "invention": "Do not count or measure small objects here before a fine scan has confirmed them; rescan here first.",
+    "omission": "Objects may be missing or too small here: take counts as a lower limit, and rescan here.",
 }
 
 

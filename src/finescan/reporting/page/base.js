@@ -46,6 +46,8 @@ function hatch(style, dpr) {
     if (style.hatch === "falling") { line(-2, -2, n + 2, n + 2); line(n - 2, -2, n + 2, 2); line(-2, n - 2, 2, n + 2); }
     if (style.hatch === "level" || style.hatch === "cross") line(0, n / 2, n, n / 2);
     if (style.hatch === "upright" || style.hatch === "cross") line(n / 2, 0, n / 2, n);
+    if (style.hatch === "boxes") g.rect(n / 2 - 2, n / 2 - 2, 4, 4);
+    if (style.hatch === "rings") { g.moveTo(n / 2 + 2, n / 2); g.arc(n / 2, n / 2, 2, 0, 7); }
     g.stroke();
     if (style.hatch === "dots") { g.beginPath(); g.arc(n / 2, n / 2, width, 0, 7); g.fill(); }
   }

@@ -12,7 +12,7 @@ from typing import Any
 
 from finescan.models.model import Model, require_ratio
 from finescan.models.ridge import RidgeFilter, fit_ridge
-from finescan.models.store import load_model, save_model
+from finescan.models.store import load_model, save_model, weights_hash
 from finescan.models.table import MODELS, Architecture, architecture, build, complete_arguments, memory_format
 
 _LATER = {"deconvolve": "deconvolution", "richardson_lucy": "deconvolution", "non_local_means": "denoising"}
@@ -30,6 +30,7 @@ __all__ = [
     "memory_format",
     "require_ratio",
     "save_model",
+    "weights_hash",
     *_LATER,
 ]
 

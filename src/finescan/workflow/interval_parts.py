@@ -8,13 +8,13 @@ nearest recorded one, and the result, which is smooth, is read where that pixel 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.patches import PatchSet, VolumePatchSet
+from finescan.patches import PatchSet, Piece, VolumePatchSet, VolumePiece
 from finescan.resampling import sample, spline_coefficients
 from finescan.trust.map_intervals import Part
 from finescan.values import Grid, Image, Pair
@@ -25,20 +25,22 @@ _AT_ONCE, _LATTICE = 1 << 20, 8
 _LARGEST = 1 << 25  # pixels of a fine scan that are looked up one by one; larger ones are compared as resampled
 
 Floats = NDArray[np.float32]
+Reads = Callable[[Piece | VolumePiece, Grid], Floats]
 
 
-def parts_of(patches: PatchSet | VolumePatchSet, enhanced: Image, pairs: Sequence[Pair] = ()) -> list[Part]:
+def parts_of(patches: PatchSet | VolumePatchSet, enhanced: Image | Reads, pairs: Sequence[Pair] = ()) -> list[Part]:
     """The fine scans of a run with the result over them.
 
     Parameters
     ----------
+    enhanced : the result, or what enhances the piece under a fine scan, given with its grid.
     pairs : registration of the scans; without it they are compared as resampled.
     """
     known = {p.hr.name: p for p in pairs}
     found = []
     for start, piece, role in _pieces(patches):
         grid = patches.out_grid.crop(start, [a + n for a, n in zip(start, piece.hr.shape, strict=True)])
-        seen = on_grid(enhanced, grid)
+        seen = on_grid(enhanced, grid) if isinstance(enhanced, Image) else enhanced(piece, grid)
         pair = known.get(piece.name)
         whole = pair is not None and _same_size(pair, grid) and grid.size <= _LARGEST
         error = recorded_error(seen, grid, pair) if whole and pair is not None else seen - piece.hr

@@ -13,7 +13,7 @@ from finescan.patches import PatchSet, VolumePatchSet
 from finescan.trust.map_intervals import Intervals, intervals_from, measured_facts
 from finescan.values import Image, Pair, TrustMap
 from finescan.workflow.folder import key_of
-from finescan.workflow.interval_parts import parts_of
+from finescan.workflow.interval_parts import Reads, parts_of
 from finescan.workflow.opening import Job
 from finescan.workflow.pasting import computed_or
 
@@ -56,8 +56,10 @@ def measure_intervals(
     return intervals
 
 
-def interval_facts(patches: PatchSet | VolumePatchSet, enhanced: Image, pairs: Sequence[Pair] = ()) -> dict[str, Any]:
-    """What is known of the intervals of an enhanced map: plain JSON values, as in ``trust.json``."""
+def interval_facts(
+    patches: PatchSet | VolumePatchSet, enhanced: Image | Reads, pairs: Sequence[Pair] = ()
+) -> dict[str, Any]:
+    """What is known of the intervals of an enhanced map: plain JSON values, as in ``trust.json``; see `parts_of`."""
     regions = {role: patches.regions(role) for role in ("stop", "test")}
     return measured_facts(parts_of(patches, enhanced, pairs), patches.sr_factor, regions)
 

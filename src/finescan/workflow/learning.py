@@ -88,7 +88,8 @@ def train_files(
 
     patches, wanted = make_patches(pairs), train_config(options)
     bank = _bank(apart, patches, wanted, model) if apart else None
-    return _learned(patches, output, wanted, progress, start=model, references=bank)
+    made = _learned(patches, output, wanted, progress, start=model, references=bank)
+    return _calibrated(made, patches, output, pairs)
 
 
 def train_alone(
@@ -218,11 +219,24 @@ def _train_on_recorded(
 def _learned(patches: PatchSet, output: Path, config: TrainConfig, progress: Progress | None, **given: Any) -> Outcome:
     from finescan.models import save_model
     from finescan.training import train
+    from finescan.workflow.model_intervals import forget_intervals
 
     model = train(patches, config, folder=output / "checkpoint", progress=progress, **given)
+    forget_intervals(output)
     save_model(model, output)
     lines = [f"{output}: {model.card}", *model.card.training["notes"]]
     return Outcome({"model": str(output), "card": model.card.to_dict()}, "\n".join(lines))
+
+
+def _calibrated(made: Outcome, patches: PatchSet, output: Path, pairs: Sequence[Pair]) -> Outcome:
+    """The model that was written, with the intervals of what it makes."""
+    from finescan.models import load_model
+    from finescan.workflow.model_intervals import keep_intervals, measure_with_model
+
+    model = load_model(output)
+    facts = measure_with_model(model, patches, pairs)
+    keep_intervals(output, model, facts)
+    return Outcome({**made.facts, "intervals": facts}, f"{made.text}\n{facts['sentence']}")
 
 
 def train_config(options: Mapping[str, Any]) -> Any:

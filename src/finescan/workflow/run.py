@@ -18,7 +18,7 @@ from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
-from finescan.workflow import falling_back, intervals, judging, page, pasting, picture_measures
+from finescan.workflow import falling_back, intervals, judging, model_intervals, page, pasting, picture_measures
 from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
@@ -137,6 +137,7 @@ def complete(
     job.notes += untypical
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     job.notes += ranges.notes
+    model_intervals.keep_from_run(job, model, method, ranges)
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     measured = picture_measures.measure(
         job, lr, hrs, pairs, patches, contestants, enhanced, merged.image, spread=ranges.spread, flags=flags,

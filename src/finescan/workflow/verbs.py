@@ -134,7 +134,8 @@ def enhance_file(
 ) -> Outcome:
     """Enhance a coarse map or volume with a model folder.
 
-    A map is first compared with what the model learned from, and refused if it is unlike it. Work in progress is
+    A map is first compared with what the model learned from, and refused if it is unlike it. Beside the result lie its
+    flags and, if the model carries intervals, the half width of the 90 % interval of every pixel. Work in progress is
     kept in ``<output>.work`` and continued by the next call.
 
     Parameters
@@ -154,11 +155,11 @@ def enhance_file(
     """
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
+    from finescan.workflow.model_intervals import carried_by, intervals_path, with_intervals
     from finescan.workflow.volume_verbs import enhance_volume_file, flags_path, published, require_one_kind
 
     output = Path(output)
-    flags = flags_path(output)
-    for path in (output, flags):
+    for path in (output, flags_path(output), intervals_path(output)):
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists. Choose another name, or pass --overwrite.")
     loaded = [load_model(Path(m)) for m in (model, *then)]
@@ -172,8 +173,9 @@ def enhance_file(
             )
         if match_intensities:
             raise InputError("Grey levels are matched for pictures only. Leave out --match-intensities.")
+        carried = carried_by(Path(model), loaded[0], chained=bool(then))
         return enhance_volume_file(
-            loaded, lr, output, dtype=dtype, region=region, overwrite=overwrite, progress=progress
+            loaded, lr, output, carried=carried, dtype=dtype, region=region, overwrite=overwrite, progress=progress
         )
     if then or region is not None:
         raise InputError("Regions and chains of models are for volumes. Crop the map first, or enhance its result.")
@@ -187,8 +189,10 @@ def enhance_file(
     work = output.with_name(output.name + ".work")
     config = EnhanceConfig(dtype=dtype, blending=blending, saturation=compared.saturation, overwrite=overwrite)
     enhanced = compared.recorded(enhance(loaded[0], compared.lr, folder=work, config=config, progress=progress))
+    carried = carried_by(Path(model), loaded[0])
+    enhanced, known = with_intervals(enhanced, carried, output, compared.counted.verdict, overwrite)
     made = published(enhanced, output, work, overwrite)
-    return Outcome({**made.facts, **compared.facts}, made.text)
+    return Outcome({**made.facts, **compared.facts, **known}, made.text)
 
 
 def simulate_files(

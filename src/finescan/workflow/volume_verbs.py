@@ -18,6 +18,7 @@ from finescan.registration import register, require_found
 from finescan.trust import blur_fit, grey_statistics, volume_scores
 from finescan.values import Circle, Image, Pair, Region
 from finescan.workflow.folder import require_empty, write_json, write_whole
+from finescan.workflow.model_intervals import Carried, with_intervals
 from finescan.workflow.reading import Outcome, Reading
 
 Progress = Callable[[float, float, str], None]
@@ -54,6 +55,7 @@ def enhance_volume_file(
     lr: Image,
     output: Path,
     *,
+    carried: Carried | None = None,
     dtype: str | None = None,
     region: Box | None = None,
     overwrite: bool = False,
@@ -61,7 +63,8 @@ def enhance_volume_file(
 ) -> Outcome:
     """Enhance a coarse volume with one model, or with several after each other.
 
-    Work in progress is kept in ``<output>.work`` and continued by the next call.
+    ``carried`` are the intervals of the model; the map of half widths is written if there are any. Work in progress is
+    kept in ``<output>.work`` and continued by the next call.
     """
     from finescan.enhancement import VolumeEnhanceConfig, enhance_chain, enhance_volume
 
@@ -75,7 +78,11 @@ def enhance_volume_file(
         grid = lr.grid.refine(models[0].card.sr_factor)
         box = None if region is None else Region(grid, *region)
         enhanced = enhance_volume(models[0], lr, folder=work, config=config, region=box, progress=progress)
-    return published(enhanced, output, work, overwrite)
+    known: dict[str, Any] = {}
+    if carried is not None:
+        enhanced, known = with_intervals(enhanced, carried, output, None, overwrite)
+    made = published(enhanced, output, work, overwrite)
+    return Outcome({**made.facts, **known}, made.text)
 
 
 def published(enhanced: Enhanced, output: Path, work: Path, overwrite: bool) -> Outcome:

@@ -18,7 +18,7 @@ from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import intervals, page_volume, volume_judging
+from finescan.workflow import intervals, model_intervals, page_volume, volume_judging
 from finescan.workflow.checks import require_blending
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.learning import training_options
@@ -73,6 +73,7 @@ def complete_volume(
     report = volume_judging.judge(lr, patches, models, enhanced, method)
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
+    model_intervals.keep_from_run(job, model, method, ranges)
     pores = volume_judging.measure(job, lr, patches, enhanced, models[method])
     job.progress(1, 1, "judging on held-out fine scan")
     job.notes += [*model.card.training.get("notes", []), *patches.notes, *ranges.notes]

@@ -1,0 +1,140 @@
+"""Intervals that go with a model: measured where it was trained, read again when it enhances another map.
+
+``intervals.json`` in the model folder holds what was measured and the SHA-256 of the weights it was measured with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import io
+from finescan.enhancement import Enhanced
+from finescan.models import Model, weights_hash
+from finescan.patches import PatchSet, Piece, VolumePiece
+from finescan.trust.map_intervals import SHOWN, Intervals, intervals_from
+from finescan.values import Grid, Image, Pair
+from finescan.workflow.folder import write_json
+from finescan.workflow.intervals import interval_facts
+from finescan.workflow.opening import Job
+
+FILE = "intervals.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a model folder says of the errors of its model.
+
+    Parameters
+    ----------
+    facts : of :func:`finescan.trust.map_intervals.measured_facts`; None = there are no intervals.
+    why_not : a sentence, where there are none.
+    """
+
+    facts: dict[str, Any] | None = None
+    why_not: str = ""
+
+
+def measure_with_model(model: Model, patches: PatchSet, pairs: Sequence[Pair] = ()) -> dict[str, Any]:
+    """Intervals of what a model makes of the coarse pixels under the fine scans it learned from (pictures)."""
+
+    def seen(piece: Piece | VolumePiece, grid: Grid) -> NDArray[np.float32]:
+        return model.predict(piece.lr)
+
+    return interval_facts(patches, seen, pairs)
+
+
+def keep_intervals(folder: Path, model: Model, facts: dict[str, Any]) -> None:
+    """Put intervals into a model folder; where they could not be had, the reason."""
+    told = {k: v for k, v in facts.items() if k != "key"}
+    write_json(folder / FILE, {"schema": SCHEMA, "weights_sha256": weights_hash(model), "intervals": told})
+
+
+def keep_from_run(job: Job, model: Model, method: str, ranges: Intervals) -> None:
+    """Let the model of a run carry the intervals of its result, if the result is what the model made."""
+    folder = job.folder.path / "model"
+    if method == model.card.architecture and job.plan.values.get("result.fallback", "none") == "none":
+        keep_intervals(folder, model, dict(ranges.facts))
+    else:
+        forget_intervals(folder)
+
+
+def forget_intervals(folder: Path) -> None:
+    """Remove the intervals from a model folder."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def carried_by(folder: Path, model: Model, *, chained: bool = False) -> Carried:
+    """The intervals in a model folder, if they were measured with this model; none for models in a chain."""
+    path = folder / FILE
+    if chained:
+        return Carried(None, "There are no intervals: the models run one after the other, and were calibrated alone.")
+    if not path.exists():
+        return Carried(None, "There are no intervals: the model was saved without any.")
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        known, digest, facts = body["schema"], body["weights_sha256"], body["intervals"]
+        levels = list(facts["levels"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        return Carried(None, f"There are no intervals: {path} cannot be read ({e}).")
+    if known != SCHEMA:
+        return Carried(None, f"There are no intervals: {path} has schema {known}, and this version reads {SCHEMA}.")
+    if digest != weights_hash(model):
+        return Carried(None, f"There are no intervals: those in {path} belong to other weights.")
+    if SHOWN not in levels:
+        return Carried(None, str(facts.get("sentence") or "There are no intervals of 90 %."))
+    return Carried(facts)
+
+
+def intervals_path(output: Path) -> Path:
+    """Where the half widths of an enhanced file go: a store beside a store, else a TIFF."""
+    suffix = ".ome.zarr" if output.name.endswith(".zarr") else ".tif"
+    return output.with_name(output.name.split(".")[0] + ".uncertainty" + suffix)
+
+
+def with_intervals(
+    enhanced: Enhanced, carried: Carried, output: Path, likeness: str | None, overwrite: bool
+) -> tuple[Enhanced, dict[str, Any]]:
+    """Write how wrong the pixels of a newly enhanced map may be, if the model knows.
+
+    Parameters
+    ----------
+    carried : by the model.
+    output : file of the map.
+    likeness : verdict of the comparison with the training area; None = not compared.
+
+    Returns
+    -------
+    The map with one more note, and plain JSON values for the outcome.
+    """
+    if carried.facts is None or likeness == "unlike":
+        why_not = carried.why_not or "There are no intervals: the map is unlike the area they were calibrated on."
+        return replace(enhanced, notes=(*enhanced.notes, why_not)), {"intervals": None}
+    half = intervals_from(carried.facts, enhanced.image, flags=enhanced.trust).uncertainty
+    assert half is not None  # carried_by asked for that level
+    path = intervals_path(output)
+    io.write(path, Image(half.data, half.grid, path.name, half.acquisition), overwrite=overwrite)
+    notes = (*enhanced.notes, _sentence(carried.facts, path, likeness))
+    return replace(enhanced, notes=notes), {"intervals": {**carried.facts, "file": str(path)}}
+
+
+def _sentence(facts: dict[str, Any], path: Path, likeness: str | None) -> str:
+    held = ""
+    if facts.get("check_blocks"):
+        at = facts["levels"].index(SHOWN)
+        mean, error = 100 * facts["coverage"][at], 100 * facts["coverage_error"][at]
+        held = f", where held-out blocks held {mean:.1f} ± {error:.1f} %"
+    other = {
+        "like": "That they hold here, too, follows from the likeness of the maps alone.",
+        None: "Nobody has compared this volume with it.",
+    }.get(likeness, "Whether this map is like that one could not be told.")
+    return (
+        f"{path}: half width of the 90 % interval of every pixel, calibrated where the model was trained{held}. {other}"
+    )

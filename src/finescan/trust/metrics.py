@@ -49,7 +49,7 @@ def ssim(image: NDArray, reference: NDArray, *, data_range: float, mask: Mask | 
     Source: Wang, Bovik, Sheikh, Simoncelli 2004, doi:10.1109/TIP.2003.819861.
     """
     x, y, m = _checked(image, reference, data_range, mask)
-    luminance, structure = _ssim_maps(x, y, m, data_range)
+    luminance, structure = ssim_terms(x, y, m, data_range)
     return _interior_mean(luminance * structure, m)
 
 
@@ -70,10 +70,10 @@ def ms_ssim(image: NDArray, reference: NDArray, *, data_range: float, mask: Mask
         weights /= weights.sum()
     value = 1.0
     for k, weight in zip(scales, weights, strict=True):
-        luminance, structure = _ssim_maps(x, y, m, data_range)
+        luminance, structure = ssim_terms(x, y, m, data_range)
         this = structure if k < scales[-1] else luminance * structure
         value *= max(_interior_mean(this, m), 0.0) ** weight
-        x, y, m = _halved(x, y, m)
+        x, y, m = halved(x, y, m)
     return float(value)
 
 
@@ -176,7 +176,7 @@ def _checked(image: NDArray, reference: NDArray, data_range: float, mask: Mask |
     return np.where(m, x, 0.0), np.where(m, y, 0.0), m
 
 
-def _ssim_maps(x: Array, y: Array, m: Mask, data_range: float) -> tuple[Array, Array]:
+def ssim_terms(x: Array, y: Array, m: Mask, data_range: float) -> tuple[Array, Array]:
     """Luminance term and contrast-structure term per pixel."""
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     whole = bool(m.all())
@@ -197,7 +197,7 @@ def _interior_mean(values: Array, m: Mask) -> float:
     return float(kept.mean()) if kept.size else float("nan")
 
 
-def _halved(x: Array, y: Array, m: Mask) -> tuple[Array, Array, Mask]:
+def halved(x: Array, y: Array, m: Mask) -> tuple[Array, Array, Mask]:
     """2 x 2 means over the pixels that count; a coarse pixel counts if at least two of its four do."""
     weight = _quads(m.astype(float))
     safe = np.maximum(weight, 1.0)

@@ -13,6 +13,7 @@ from finescan.errors import InputError
 Array = NDArray[np.float64]
 
 THRESHOLDS = ("half", "one_seventh", "half_bit")
+TAPERED = 1.5  # in each axis: neighbouring coefficients of a Hann window that carry one independent figure
 
 
 @dataclass(frozen=True)
@@ -117,11 +118,11 @@ def shell_correlation(
 
 
 def _spectrum(tiles: Sequence[NDArray[np.floating]], size: Sequence[float], ndim: int) -> tuple[Array, Array]:
-    edges = _edges([t.shape for t in tiles], size, ndim)
+    edges = ring_edges([t.shape for t in tiles], size, ndim)
     power, count = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     for tile in tiles:
-        spectrum, ring = _transform(tile), _rings(tile.shape, size, edges)
-        scale = float(np.prod(size)) / float((_window(tile.shape) ** 2).sum())
+        spectrum, ring = _transform(tile), ring_index(tile.shape, size, edges)
+        scale = float(np.prod(size)) / float((taper(tile.shape) ** 2).sum())
         power += _sum(ring, np.abs(spectrum) ** 2 * scale, len(power))
         count += _sum(ring, np.ones(spectrum.shape), len(power))
     return (edges[1:] + edges[:-1]) / 2, power / np.maximum(count, 1)
@@ -133,23 +134,23 @@ def _correlation(
     size: Sequence[float],
     ndim: int,
 ) -> RingCurve:
-    edges = _edges([t.shape for t in images], size, ndim)
+    edges = ring_edges([t.shape for t in images], size, ndim)
     n = len(edges) - 1
     cross, one, two, count = (np.zeros(n) for _ in range(4))
     for image, reference in zip(images, references, strict=True):
         a, b = _transform(image), _transform(reference)
-        ring = _rings(image.shape, size, edges)
+        ring = ring_index(image.shape, size, edges)
         cross += _sum(ring, (a * b.conj()).real, n)
         one += _sum(ring, np.abs(a) ** 2, n)
         two += _sum(ring, np.abs(b) ** 2, n)
         count += _sum(ring, np.ones(a.shape), n) / 2
     norm = np.sqrt(one * two)
     correlation = np.divide(cross, norm, out=np.zeros(n), where=norm > 0)
-    # a Hann window makes neighbouring coefficients dependent: in each axis 1.5 of them carry one
-    return RingCurve((edges[1:] + edges[:-1]) / 2, correlation, count / 1.5**ndim, float(edges[-1]))
+    return RingCurve((edges[1:] + edges[:-1]) / 2, correlation, count / TAPERED**ndim, float(edges[-1]))
 
 
-def _window(shape: Sequence[int]) -> Array:
+def taper(shape: Sequence[int]) -> Array:
+    """The Hann window of a tile."""
     return _outer(np.multiply, [np.hanning(n + 2)[1:-1] for n in shape])
 
 
@@ -165,10 +166,10 @@ def _transform(tile: NDArray[np.floating]) -> NDArray[np.complex128]:
     values = np.asarray(tile, np.float64)
     if not np.isfinite(values).all():
         raise InputError("A spectrum needs tiles without NaN or infinite pixels; leave such tiles out.")
-    return np.fft.fftn((values - values.mean()) * _window(values.shape))
+    return np.fft.fftn((values - values.mean()) * taper(values.shape))
 
 
-def _edges(shapes: Sequence[Sequence[int]], pixel_size_nm: Sequence[float], ndim: int) -> Array:
+def ring_edges(shapes: Sequence[Sequence[int]], pixel_size_nm: Sequence[float], ndim: int) -> Array:
     """Ring borders, cycles per nm: as wide as one frequency step of the shortest side, up to the Nyquist frequency."""
     if not shapes or any(len(s) != ndim or min(s) < 16 for s in shapes):
         least = " x ".join(["16"] * ndim)
@@ -180,7 +181,8 @@ def _edges(shapes: Sequence[Sequence[int]], pixel_size_nm: Sequence[float], ndim
     return np.linspace(0.5 * step, nyquist, max(4, round(nyquist / step)) + 1)
 
 
-def _rings(shape: Sequence[int], pixel_size_nm: Sequence[float], edges: Array) -> NDArray[np.intp]:
+def ring_index(shape: Sequence[int], pixel_size_nm: Sequence[float], edges: Array) -> NDArray[np.intp]:
+    """Which ring each Fourier coefficient belongs to; -1 or beyond the last where it belongs to none."""
     along = [np.asarray(np.fft.fftfreq(n, p), np.float64) for n, p in zip(shape, pixel_size_nm, strict=True)]
     return np.searchsorted(edges, _outer(np.hypot, along), side="right") - 1
 

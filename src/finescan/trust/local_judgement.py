@@ -1,0 +1,208 @@
+"""Place by place, where fine scan is held out: sharpness, agreement and likeness; and how fine pixels are of use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan.trust.local_resolution import FWHM, THRESHOLD, LocalRings, local_blur, local_rings
+from finescan.trust.local_similarity import local_ms_ssim, scales
+from finescan.trust.local_windows import Floats, Windows, fitting_windows, quantiles
+from finescan.trust.resolution import RingCurve
+from finescan.values import Grid
+
+TOO_FINE = 1.25  # the useful pixel over the delivered one, from which a warning is due
+NOISE_LIMITED = 1.2  # measured resolution over that of a perfect map, up to which the fine scan's noise is the reason
+_THRESHOLD_WORDS = {"half": "0.5", "one_seventh": "1/7", "half_bit": "half a bit"}
+
+
+@dataclass(frozen=True)
+class LocalJudgement:
+    """Maps over the windows of one fine scan; NaN where a window is not used or cannot tell.
+
+    Parameters
+    ----------
+    windows : over the fine scan.
+    grid : where their middles lie.
+    sigma_nm : name -> blur against the fine scan, see :func:`local_blur`.
+    rings : name -> ring correlation with the fine scan, see :func:`local_rings`.
+    ms_ssim : name -> likeness with the fine scan, see :func:`local_ms_ssim`.
+    threshold : of the ring correlation.
+    """
+
+    windows: Windows
+    grid: Grid
+    sigma_nm: Mapping[str, Floats]
+    rings: Mapping[str, LocalRings]
+    ms_ssim: Mapping[str, Floats]
+    threshold: str = THRESHOLD
+
+    def maps(self, name: str) -> dict[str, Floats]:
+        """The three maps of an image: "blur_fwhm_nm", "frc_nm", "ms_ssim"."""
+        return {
+            "blur_fwhm_nm": (FWHM * self.sigma_nm[name]).astype(np.float32),
+            "frc_nm": self.rings[name].resolution_nm,
+            "ms_ssim": self.ms_ssim[name],
+        }
+
+
+def judge_locally(
+    images: Mapping[str, NDArray[np.floating]],
+    reference: NDArray[np.floating],
+    known: NDArray[np.bool_],
+    grid: Grid,
+    *,
+    data_range: float,
+    windows: Windows | None = None,
+) -> LocalJudgement | None:
+    """Blur, ring correlation and MS-SSIM of each image against a recorded fine scan, window by window.
+
+    Parameters
+    ----------
+    images : name -> (h, w) on ``grid``.
+    reference : the fine scan on ``grid``.
+    known : pixels that may count.
+    data_range : of MS-SSIM, grey levels.
+    windows : over ``known``; None = the largest of 64, 48 and 32 px that fit in often enough.
+
+    Returns
+    -------
+    None where no window fits into the known pixels: then nothing is said.
+    """
+    found = windows or fitting_windows(known)
+    if found is None or not found.used.any():
+        return None
+    size = grid.pixel_size_nm[0], grid.pixel_size_nm[1]
+    return LocalJudgement(
+        found,
+        found.grid(grid),
+        local_blur(images, reference, found, size),
+        local_rings(images, reference, found, size),
+        {k: local_ms_ssim(v, reference, found, data_range=data_range) for k, v in images.items()},
+    )
+
+
+def local_facts(places: Sequence[LocalJudgement]) -> dict[str, Any]:
+    """Windows, threshold, and the spread of every map over all places, as plain JSON values.
+
+    Returns
+    -------
+    "images": name -> "blur_sigma_nm", "blur_fwhm_nm", "frc_nm", "ms_ssim" -> median, low and high (10 and 90 %) and
+    the share of the windows that tell nothing ("unread_share").
+    """
+    if not places:
+        return {"windows": 0, "reason": "No window of 32 px fits into the held-out fine scan."}
+    first = places[0]
+    return {
+        "windows": sum(int(p.windows.used.sum()) for p in places),
+        "window_px": first.windows.size_px,
+        "step_px": first.windows.step_px,
+        "threshold": first.threshold,
+        "threshold_correlation": _THRESHOLD_WORDS[first.threshold],
+        "ms_ssim_scales": scales(first.windows),
+        "images": {name: _spreads(places, name) for name in first.sigma_nm},
+    }
+
+
+def _spreads(places: Sequence[LocalJudgement], name: str) -> dict[str, Any]:
+    maps = [{**p.maps(name), "blur_sigma_nm": p.sigma_nm[name]} for p in places]
+    return {
+        k: _spread(np.concatenate([m[k][p.windows.used] for m, p in zip(maps, places, strict=True)])) for k in maps[0]
+    }
+
+
+def _spread(values: Floats) -> dict[str, float | None]:
+    low, median, high = quantiles(values, (0.1, 0.5, 0.9)) or (None, None, None)
+    return {"median": median, "low": low, "high": high, "unread_share": float(np.mean(~np.isfinite(values)))}
+
+
+@dataclass(frozen=True)
+class UsefulPixel:
+    """How fine pixels show anything more.
+
+    Parameters
+    ----------
+    resolution_nm : period down to which the map agrees with held-out fine scan; NaN = it agrees on nothing.
+    limit_nm : what a perfect map would have come to, for the noise of the fine scan; NaN = not known.
+    pixel_nm, coarse_nm : delivered pixels, and recorded ones.
+    threshold : correlation, in words.
+    """
+
+    resolution_nm: float
+    limit_nm: float
+    pixel_nm: float
+    coarse_nm: float
+    threshold: str
+
+    @classmethod
+    def of(
+        cls, measured: RingCurve, limit: RingCurve, pixel_nm: float, coarse_nm: float, threshold: str = THRESHOLD
+    ) -> UsefulPixel:
+        """From the ring correlation with the fine scan, and the one a perfect map would have."""
+        found, best = (c.resolution_nm(threshold) for c in (measured, limit))
+        return cls(found, best, pixel_nm, coarse_nm, _THRESHOLD_WORDS[threshold])
+
+    @property
+    def useful_nm(self) -> float:
+        """Two pixels for every period that is shown."""
+        return self.resolution_nm / 2
+
+    @property
+    def noise_limited(self) -> bool:
+        """The fine scan's own noise hides whether there is finer detail."""
+        return bool(self.resolution_nm <= NOISE_LIMITED * self.limit_nm)
+
+    @property
+    def too_fine(self) -> bool:
+        """The pixels delivered are finer than the detail in them."""
+        return bool(self.useful_nm > TOO_FINE * self.pixel_nm) and not self.noise_limited
+
+    def sentence(self) -> str:
+        """What it comes to."""
+        with_what = f"ring correlation {self.threshold} with held-out fine scan"
+        if math.isnan(self.resolution_nm):
+            return (
+                f"No common detail was found ({with_what}): what the map shows beyond the coarse scan is not confirmed."
+            )
+        held, pixel, useful = (f"{v:.3g} nm" for v in (self.resolution_nm, self.pixel_nm, self.useful_nm))
+        if self.too_fine:
+            return (
+                f"The map has pixels of {pixel} but holds detail down to {held} only ({with_what}): pixels finer than "
+                f"{useful} show nothing more. The useful ratio to the coarse pixels is {self.useful_ratio:.2g}, the "
+                f"delivered one {self.ratio:.2g}."
+            )
+        if self.noise_limited and self.useful_nm > TOO_FINE * self.pixel_nm:
+            return (
+                f"The map agrees with the held-out fine scan down to {held} ({with_what}); finer than that the noise "
+                "of the fine scan itself hides whether there is detail."
+            )
+        return f"The map holds detail down to {held} ({with_what}), which its pixels of {pixel} are needed for."
+
+    @property
+    def ratio(self) -> float:
+        """Coarse pixel over delivered pixel."""
+        return self.coarse_nm / self.pixel_nm
+
+    @property
+    def useful_ratio(self) -> float:
+        """Coarse pixel over the largest pixel that still shows all the detail there is."""
+        return self.coarse_nm / self.useful_nm
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; None = not known."""
+        numbers = {
+            "resolution_nm": self.resolution_nm,
+            "limit_nm": self.limit_nm,
+            "pixel_nm": self.pixel_nm,
+            "useful_pixel_nm": self.useful_nm,
+            "ratio": self.ratio,
+            "useful_ratio": self.useful_ratio,
+        }
+        known = {k: float(v) if math.isfinite(v) else None for k, v in numbers.items()}
+        words = {"threshold": self.threshold, "too_fine": self.too_fine, "noise_limited": self.noise_limited}
+        return {**known, **words, "sentence": self.sentence()}

@@ -26,7 +26,9 @@ from finescan.workflow import judging
 
 FILE = "fallback.tif"
 KINDS = ("none", "flagged", "uncertainty")
-DOUBTS = ("untrained", "inconsistent")  # flags that interpolation takes away
+# Flags that interpolation takes away. Not "invention": most flagged objects are near calls that are there after all, and
+# interpolation would take them too; nor "omission", where interpolation shows no more.
+DOUBTS = ("untrained", "inconsistent")
 GROWN_PX = 4  # coarse pixels; the ramp takes three back, so that all of a doubtful pixel is interpolation alone
 NEAR_PX = 5  # coarse pixels over which expected errors are averaged before they are compared
 CLEARLY = 1.5  # times as large an expected squared error: less is within what a regression can tell

@@ -18,7 +18,16 @@ from finescan.reporting import write_report
 from finescan.training import fit_contestants, train
 from finescan.trust import Consistency, TrustReport
 from finescan.values import Image, Pair, TrustMap
-from finescan.workflow import falling_back, intervals, judging, model_intervals, page, pasting, picture_measures
+from finescan.workflow import (
+    doubting,
+    falling_back,
+    intervals,
+    judging,
+    model_intervals,
+    page,
+    pasting,
+    picture_measures,
+)
 from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
@@ -131,7 +140,7 @@ def complete(
             "Coarse and fine scan show different things (another detector, or a changed specimen): the enhanced map "
             "cannot be checked against the coarse one, and no pixel is flagged as inconsistent."
         )
-    method, enhanced, flags, report = _result(job, lr, patches, contestants, model, check)
+    method, enhanced, flags, report = _result(job, lr, pairs, patches, contestants, model, check)
     job.notes += model.card.training.get("notes", [])
     likeness, untypical = typical(lr, model.card)
     job.notes += untypical
@@ -162,12 +171,18 @@ def complete(
 
 
 def _result(
-    job: Job, lr: Image, patches: PatchSet, contestants: Mapping[str, Model], model: Model, check: Consistency
+    job: Job,
+    lr: Image,
+    pairs: Sequence[Pair],
+    patches: PatchSet,
+    contestants: Mapping[str, Model],
+    model: Model,
+    check: Consistency,
 ) -> tuple[str, Image, TrustMap, TrustReport]:
     """The enhanced map by the best method, its flags and its judgement; bicubic where that turns out to be better."""
 
     def by(method: str) -> tuple[str, Image, TrustMap, TrustReport]:
-        enhanced, flags = _enhance(job, lr, contestants.get(method, model), patches, check, method, contestants)
+        enhanced, flags = _enhance(job, lr, contestants.get(method, model), pairs, patches, check, method, contestants)
         return method, enhanced, flags, _judge(job, patches, contestants, model, enhanced, lr, check, method)
 
     before = key_of(job.key, "fallback")
@@ -260,6 +275,7 @@ def _enhance(
     job: Job,
     lr: Image,
     model: Model,
+    pairs: Sequence[Pair],
     patches: PatchSet,
     check: Consistency,
     method: str,
@@ -270,7 +286,8 @@ def _enhance(
     dtype = plan.choose("result.dtype", patches.hr_dtype, "That of the fine scan, so that grey levels mean the same.")
     blending = plan.choose("result.blending", "exact", "Tiles with all the context they need leave no trace.")
     chosen = ("result.dtype", "result.blending", "result.tiff", "result.zarr")
-    key = key_of(job.key, plan.part(chosen), method)
+    objects = plan.choose("measure.objects", "auto", picture_measures.AUTOMATIC)
+    key = key_of(job.key, plan.part(chosen), method, doubting.of_key(objects))
     files = [n for n, wanted in ((TIFF_FILE, "result.tiff"), (ZARR_FILE, "result.zarr")) if plan.values[wanted]]
     kind = plan.choose("result.fallback", "none", "What was computed is the result; its flags say where to doubt it.")
     if kind != "none" and method != "bicubic":
@@ -281,8 +298,11 @@ def _enhance(
         result = enhance(model, lr, folder=work, config=config, progress=job.progress)
         job.progress(0, 1, "checking against the coarse scan")
         flags = judging.mark_inconsistent(result.image, lr, result.trust, check)
+        job.progress(0, 1, "looking for lost and invented objects")
+        doubts = doubting.mark_doubts(result.image, lr, flags, patches, pairs, check, objects)
+        flags = doubts.flags
         facts: dict[str, Any] = {"method": method, "flags": flags.shares(), "yardstick": check.to_dict()}
-        facts["notes"] = list(result.notes)
+        facts |= {"notes": [*result.notes, *doubts.notes], "doubts": doubts.facts}
         image, weight = result.image, None
         if falling_back.FILE in files:
             fell = falling_back.fall_back(kind, image, lr, patches, contestants["bicubic"], flags)
@@ -373,6 +393,7 @@ def _facts(
         "flags": flags.shares(),
         "fallback": job.folder.facts("enhance").get("fallback"),
         "yardstick": job.folder.facts("enhance").get("yardstick"),
+        "doubts": job.folder.facts("enhance").get("doubts"),
         "training": {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "chosen", "members")},
         "notes": list(dict.fromkeys(job.notes)),
         "seconds": seconds,

@@ -1,0 +1,362 @@
+"""Where an enhanced map probably lost an object, or invented one, where no fine scan was recorded.
+
+Learned from the objects of the fine scan that the enhanced map lacks, and from its own that the fine scan lacks: how
+near a call they were (see :mod:`finescan.trust.doubt_features`). Where the fine scan holds too few of them to learn
+from, a near call counts as likely as an error of the ordinary size is to tip it. And whatever was learned: structure
+that the coarse scan would show, if it were there, and does not show is invented; networks invent in ways on one sample
+that no fine scan of another has shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.special import expit, ndtr
+
+from finescan.trust.bands import gathered
+from finescan.trust.consistency import Consistency
+from finescan.trust.doubt_features import COLUMNS, Box, Evidence, Sought, evidence
+from finescan.trust.ranking import Logistic, auroc, fit_logistic
+from finescan.values import Grid, Image
+
+COVERED = 0.5  # share of an object that the other picture must show …
+NEAR_PX = 2  # … within this many fine pixels
+LEAST_PX = 4  # fine pixels; anything smaller is noise in either picture
+ENOUGH = 8  # wrong objects that a regression needs, and right ones
+RIDGE = 0.3  # on simulated samples better than 1, 3 and 10, and as good as 0.1
+MOST = 50_000  # coarse pixels without a wrong object that are learned from
+UNSUPPORTED = 0.02  # expected share of structure that is wholly invented, before the coarse scan was looked at
+ORDINARY = 0.999, 3.9  # of the recorded fine scan's shortfalls this share lies below; 3.1 for a normal distribution
+BAND_PX = 1 << 22  # fine pixels at a time
+SHARE = 0.05  # of the area is flagged at most …
+LEAST = 0.03  # … and nothing that is less probable than this
+PRIOR = 4.0
+SMALL_PX = 4  # coarse pixels that a wrong object touches, where none was seen
+NAMES = {"omission": "lost", "invention": "invented"}  # kind of error -> what an object then is
+KINDS = tuple(NAMES)
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One fine scan and the enhanced map over it.
+
+    Parameters
+    ----------
+    enhanced, fine : (h, w) fine grey levels.
+    known : (h, w) True where both may be used.
+    grid : of both, in the frame of the coarse scan.
+    """
+
+    enhanced: Floats
+    fine: Floats
+    known: Mask
+    grid: Grid
+
+    def objects(self, sought: Sought) -> tuple[Mask, Mask]:
+        """Objects of the enhanced map and of the fine scan, nothing from outside the known area in them."""
+        ours, theirs = (sought.margin(_soft(v, self.known, sought.smooth_px)) >= 0 for v in (self.enhanced, self.fine))
+        return ours & self.known, theirs & self.known
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What tells wrong objects from right ones.
+
+    Parameters
+    ----------
+    sought : the objects; None = there are none, and only support by the coarse scan counts.
+    learned : per kind ("omission", "invention") the regression, where there were enough wrong objects.
+    spread : standard deviation of the error of the smoothed enhanced map close to the threshold, fine grey levels.
+    misfit : share of its strength that true structure may fall short of in the coarse scan (registration, blur, gain).
+    rates : per kind what the probability of a near call is multiplied with: how many came true under the fine scan.
+    counts : objects learned from: "found", "lost", "invented".
+    """
+
+    sought: Sought | None
+    learned: dict[str, Logistic] = field(default_factory=dict)
+    spread: float = 0.0
+    misfit: float = 0.0
+    rates: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def probabilities(self, seen: Evidence) -> dict[str, Floats]:
+        """Per kind the probability that a coarse pixel holds (a part of) a wrong object; 0 where nothing is known."""
+        found = {kind: self._near_call(seen, kind) for kind in KINDS}
+        found["invention"] = np.maximum(found["invention"], unsupported(seen, self.misfit))
+        return {kind: np.where(seen.known, p, 0).astype(np.float32) for kind, p in found.items()}
+
+    def _near_call(self, seen: Evidence, kind: str) -> NDArray[np.float64]:
+        if self.sought is None:
+            return np.zeros(seen.known.shape)
+        if kind in self.learned:
+            table = seen.columns.reshape(-1, len(COLUMNS)).astype(np.float64)
+            return self.learned[kind].probability(table).reshape(seen.known.shape)
+        return np.minimum(self.rates.get(kind, 1.0) * near_call(seen.nearby, self.spread, kind), 1.0)
+
+
+def near_call(nearby: Floats, spread: float, kind: str) -> NDArray[np.float64]:
+    """Probability that a normal error of this spread hides an object that is there, or makes one that is not.
+
+    Parameters
+    ----------
+    nearby : largest margin nearby, negative where no object is shown.
+    """
+    away = nearby / max(spread, 1e-9) * (1 if kind == "omission" else -1)
+    return np.where(away < 0, ndtr(away), 0.0)
+
+
+def unsupported(seen: Evidence, misfit: float) -> NDArray[np.float64]:
+    """Probability that the structure around is wholly invented: the coarse scan would show it, and does not.
+
+    By Bayes' rule: the shortfall is normal around 0 if the structure is there, around its strength if it is not, and
+    :data:`UNSUPPORTED` was expected before. Structure that is too weak to be seen stays at that, which flags nothing.
+    """
+    variance = 1 + (misfit * seen.strength) ** 2
+    return np.asarray(
+        expit(np.log(UNSUPPORTED / (1 - UNSUPPORTED)) + seen.strength * (seen.shortfall - seen.strength / 2) / variance)
+    )
+
+
+def learn_doubts(
+    enhanced: Image, lr: Image, check: Consistency, scans: Sequence[Seen], sought: Sought | None
+) -> Doubts:
+    """Learn from the fine scans; only what is known in ``scans`` is seen of them.
+
+    Parameters
+    ----------
+    enhanced : the whole map, grey levels of the fine scan; arrays may be lazy.
+    lr : the coarse scan.
+    check : the yardstick of :func:`finescan.trust.calibrate`.
+    scans : what may be learned from (not what judges).
+    sought : the objects; None = none.
+    """
+    scans = [s for s in scans if s.known.any()]
+    boxes = [covered(s.grid, lr.grid) for s in scans]
+    misfit = _misfit([_recorded_support(s, lr, check, b) for s, b in zip(scans, boxes, strict=True)])
+    if sought is None or not scans:
+        return Doubts(sought, misfit=misfit)
+    spread, counts = _spread(scans, sought), dict.fromkeys(("found", *NAMES.values()), 0)
+    rows = []
+    for scan, box in zip(scans, boxes, strict=True):
+        labels = wrong_objects(scan, sought)
+        counts = {name: counts[name] + n for name, n in labels.counts.items()}
+        rows.append(_rows(scan, labels, evidence(enhanced, lr, check, sought, box), lr.grid.crop(*box)))
+    table, nearby, *wrong = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    learned, rates = {}, {}
+    for (kind, name), labelled in zip(NAMES.items(), wrong, strict=True):
+        if min(counts[name], counts["found"]) >= ENOUGH:
+            learned[kind] = _regression(table.astype(np.float64), labelled)
+        rates[kind] = _rate(near_call(nearby, spread, kind), labelled, counts[name])
+    return Doubts(sought, learned, spread, misfit, rates, counts)
+
+
+def _rows(scan: Seen, labels: Labels, seen: Evidence, here: Grid) -> tuple[NDArray[Any], ...]:
+    """Per coarse pixel that may be learned from: columns, margin nearby, and what :data:`KINDS` of wrong it holds."""
+    maps = [
+        gathered(np.where(scan.known, m, np.nan).astype(np.float32), scan.grid, here) for m in labels.masks().values()
+    ]
+    usable = seen.known & np.isfinite(maps[0])
+    return seen.columns[usable], seen.nearby[usable], *(m[usable] > 0 for m in maps)
+
+
+def _rate(calls: NDArray[np.float64], wrong: Mask, count: int) -> float:
+    """Wrong objects over those expected from near calls, drawn towards 1 as if :data:`PRIOR` more had been as expected.
+
+    Few are wrong where a network has learned by heart, and that says little about the rest of the map.
+    """
+    each = wrong.sum() / count if count else SMALL_PX
+    return float((count + PRIOR) / (calls.sum() / each + PRIOR))
+
+
+def _regression(table: NDArray[np.float64], wrong: Mask) -> Logistic:
+    """With at most :data:`MOST` of the right pixels, each of which then counts for several."""
+    right = np.flatnonzero(~wrong)
+    step = -(-right.size // MOST)
+    rows = np.sort(np.concatenate([np.flatnonzero(wrong), right[::step]]))
+    weight = np.where(wrong[rows], 1.0, right.size / max(right[::step].size, 1))
+    return fit_logistic(table[rows], wrong[rows], COLUMNS, ridge=RIDGE, weight=weight)
+
+
+def _spread(scans: Sequence[Seen], sought: Sought) -> float:
+    """Root mean square error of the smoothed map where it is nearest to the threshold (a quarter of the pixels)."""
+    margins, errors = [], []
+    for scan in scans:
+        ours, theirs = (_soft(v, scan.known, sought.smooth_px)[scan.known] for v in (scan.enhanced, scan.fine))
+        margins.append(np.abs(sought.margin(ours)))
+        errors.append((ours - theirs).astype(np.float64))
+    margin, error = np.concatenate(margins), np.concatenate(errors)
+    return float(np.sqrt(np.mean(error[margin <= np.quantile(margin, 0.25)] ** 2)))
+
+
+def _recorded_support(scan: Seen, lr: Image, check: Consistency, box: Box) -> NDArray[np.float64]:
+    """(pixels, 2) strength and shortfall of the *recorded* structure: what true structure comes to."""
+    fine = Image(np.where(scan.known, scan.fine, np.nan).astype(np.float32), scan.grid, "fine")
+    seen = evidence(fine, lr, check, None, box)
+    inner = ndimage.binary_erosion(seen.known, np.ones((3, 3)), iterations=3)
+    return np.stack([seen.strength[inner], seen.shortfall[inner]], axis=1).astype(np.float64)
+
+
+def _misfit(parts: Sequence[NDArray[np.float64]]) -> float:
+    """The least misfit under which the shortfall of recorded structure has the tail of a normal distribution."""
+    strength, shortfall = np.concatenate([*parts, np.zeros((0, 2))]).T
+    if strength.size == 0:
+        return 0.5  # nothing tells: only structure that is missing by half is unsupported
+    share, sigmas = ORDINARY
+    for misfit in np.arange(0.0, 1.0, 0.02):
+        if np.quantile(shortfall / np.sqrt(1 + (misfit * strength) ** 2), share) <= sigmas:
+            return float(misfit)
+    return 1.0
+
+
+# ------------------------------------------------------------------ objects that are wrong
+@dataclass(frozen=True)
+class Labels:
+    """Objects by number (0 = none), and which of them are wrong.
+
+    Parameters
+    ----------
+    theirs, ours : (h, w) objects of the fine scan and of the enhanced map.
+    lost, invented : per object whether the other picture lacks it; the first entry, of no object, is False.
+    """
+
+    theirs: NDArray[np.int32]
+    ours: NDArray[np.int32]
+    lost: Mask
+    invented: Mask
+
+    def masks(self) -> dict[str, Mask]:
+        """Pixels of lost and of invented objects, by kind of error."""
+        return {"omission": self.lost[self.theirs], "invention": self.invented[self.ours]}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Objects of the fine scan that were found and lost, and invented ones."""
+        lost, invented = int(self.lost.sum()), int(self.invented.sum())
+        return {"found": self.lost.size - 1 - lost, "lost": lost, "invented": invented}
+
+
+def wrong_objects(scan: Seen, sought: Sought) -> Labels:
+    """Objects of either picture of which the other shows less than half, within two pixels."""
+    ours, theirs = scan.objects(sought)
+    (a, lost), (b, invented) = _lacking(theirs, ours), _lacking(ours, theirs)
+    return Labels(a, b, lost, invented)
+
+
+def _lacking(shown: Mask, by: Mask) -> tuple[NDArray[np.int32], Mask]:
+    """Objects of at least :data:`LEAST_PX` pixels, numbered, and which of them the other picture lacks."""
+    labels, count = ndimage.label(shown)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    kept = sizes >= LEAST_PX
+    kept[0] = False
+    number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
+    labels = number[labels]
+    y, x = np.mgrid[-NEAR_PX : NEAR_PX + 1, -NEAR_PX : NEAR_PX + 1]
+    near = ndimage.binary_dilation(by, np.hypot(y, x) <= NEAR_PX)
+    total = int(kept.sum())
+    covered_px = np.bincount(labels[near], minlength=total + 1)
+    wrong = covered_px < COVERED * np.r_[np.inf, sizes[kept]]
+    wrong[0] = False
+    return labels, wrong
+
+
+# ------------------------------------------------------------------ the whole map
+def doubt_maps(enhanced: Image, lr: Image, check: Consistency, doubts: Doubts) -> dict[str, Floats]:
+    """Per kind of error, the probability that each coarse pixel holds (a part of) a wrong object; band by band."""
+    out = {kind: np.zeros(lr.grid.shape, np.float32) for kind in KINDS}
+    for rows in _bands(lr.grid, enhanced.grid):
+        seen = evidence(enhanced, lr, check, doubts.sought, ((rows.start, 0), (rows.stop, lr.grid.shape[1])))
+        for kind, p in doubts.probabilities(seen).items():
+            out[kind][rows] = p
+    return out
+
+
+def _bands(coarse: Grid, fine: Grid) -> Iterator[slice]:
+    ratio = fine.size / coarse.shape[0]  # fine pixels per coarse row
+    step = max(32, int(BAND_PX // max(ratio, 1)))
+    for first in range(0, coarse.shape[0], step):
+        yield slice(first, min(first + step, coarse.shape[0]))
+
+
+def covered(fine: Grid, coarse: Grid) -> Box:
+    """The coarse pixels under a fine grid, as a box."""
+    low = np.floor(coarse.to_index(fine.edge_nm) + 0.5 + 1e-6).astype(int)
+    high = np.ceil(coarse.to_index(np.add(fine.edge_nm, fine.extent_nm)) + 0.5 - 1e-6).astype(int)
+    low, high = np.clip(low, 0, np.array(coarse.shape) - 1), np.clip(high, 1, coarse.shape)
+    return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
+
+
+# ------------------------------------------------------------------ judging
+def judged(maps: dict[str, Floats], coarse: Grid, scans: Sequence[Seen], sought: Sought) -> dict[str, Any]:
+    """How well the probabilities rank objects of fine scans that were not learned from.
+
+    Returns
+    -------
+    per kind "auroc" (wrong objects above found ones; the score of an object is its mean probability), "wrong" and
+    "right" objects; AUROC is None where either is missing.
+    """
+    scores: dict[str, list[NDArray[np.float64]]] = {k: [] for k in KINDS}
+    truth: dict[str, list[Mask]] = {k: [] for k in KINDS}
+    for scan in scans:
+        labels = wrong_objects(scan, sought)
+        rows, columns = (scan.grid.pixels_under(coarse, axis) for axis in range(2))
+        for kind, objects, wrong in (
+            ("omission", labels.theirs, labels.lost),
+            ("invention", labels.ours, labels.invented),
+        ):
+            score = maps[kind][np.ix_(rows, columns)]
+            scores[kind].append(np.asarray(ndimage.mean(score, objects, np.arange(1, wrong.size)), np.float64))
+            truth[kind].append(wrong[1:])
+    found = {}
+    for kind in KINDS:
+        score, wrong = np.concatenate([*scores[kind], np.zeros(0)]), np.concatenate([*truth[kind], np.zeros(0, bool)])
+        area = auroc(score, wrong) if wrong.size else float("nan")
+        found[kind] = {
+            "auroc": None if np.isnan(area) else area,
+            "wrong": int(wrong.sum()),
+            "right": int(wrong.size - wrong.sum()),
+        }
+    return found
+
+
+def _soft(values: Floats, known: Mask, sigma_px: float) -> Floats:
+    """Gaussian average over the known pixels only."""
+    total = ndimage.gaussian_filter(np.where(known, values, 0).astype(np.float32), sigma_px, mode="nearest")
+    weight = ndimage.gaussian_filter(known.astype(np.float32), sigma_px, mode="nearest")
+    return np.asarray(total / np.maximum(weight, 1e-6), np.float32)
+
+
+# ------------------------------------------------------------------ flags
+def doubted(maps: dict[str, Floats], usable: Mask) -> tuple[dict[str, Mask], dict[str, float]]:
+    """The coarse pixels that are flagged, and the least probability of those of either kind.
+
+    At most :data:`SHARE` of the usable area is flagged, half of it for each kind of error; what one kind leaves is the
+    other's. And no pixel below :data:`LEAST`.
+
+    Parameters
+    ----------
+    maps : of :func:`doubt_maps`.
+    usable : True where a flag may be set.
+    """
+    room = int(SHARE * usable.sum())
+    wanted = {k: int(np.count_nonzero(usable & (p >= LEAST))) for k, p in maps.items()}
+    limits = {}
+    for kind, other in (KINDS, KINDS[::-1]):
+        most = room - min(wanted[other], room // 2)
+        limits[kind] = _limit(maps[kind][usable], most)
+    return {k: usable & (p >= limits[k]) for k, p in maps.items()}, limits
+
+
+def _limit(p: Floats, most: int) -> float:
+    """The least probability of at most so many pixels; :data:`LEAST` at least."""
+    if most >= p.size:
+        return LEAST
+    highest = np.partition(p, p.size - 1 - most)[p.size - 1 - most] if p.size else 0.0
+    return max(LEAST, float(np.nextafter(np.float32(highest), np.float32(2))))

@@ -1,0 +1,163 @@
+"""What hints at a lost or an invented object where no fine scan was recorded: a few numbers per coarse pixel.
+
+Objects are what lies beyond a grey level. How far the enhanced image and the coarse scan are beyond it, in standard
+deviations of the coarse scan's noise, tells which objects are near calls. And what the enhanced image would show in the
+coarse scan, if it were true, must be there: a structure that should be seen and is not has no support.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from finescan.trust.bands import gathered
+from finescan.trust.consistency import Consistency, degrade, local_mean
+from finescan.values import Image, Region
+
+COLUMNS = ("enhanced", "enhanced, not smoothed", "coarse", "coarse, smoothed", "coarse nearby", "enhanced nearby")
+NEARBY_PX = 3  # coarse pixels whose largest margin is the one nearby
+COARSE_SMOOTH_PX = 0.7  # sigma, coarse pixels
+NEAR_PX = 1.5  # sigma of the neighbourhood in which structure is compared: about that of a small object, coarse pixels
+HALO_PX = 12  # coarse pixels of context, beside those of the blur
+_LEAST_NOISE = 0.1  # of the noise of the whole: it never counts as less
+_TRUNCATE = 4.0
+
+Floats = NDArray[np.float32]
+Box = tuple[tuple[int, int], tuple[int, int]]  # upper left and lower right corner, coarse pixels
+
+
+@dataclass(frozen=True)
+class Sought:
+    """The objects: what is darker (or brighter) than a grey level of the smoothed fine scan.
+
+    Parameters
+    ----------
+    dark : darker; else brighter.
+    threshold : fine grey level that parts them from the rest.
+    smooth_px : sigma of the Gaussian average before, fine pixels.
+    """
+
+    dark: bool
+    threshold: float
+    smooth_px: float = 1.0
+
+    def margin(self, grey: Floats) -> Floats:
+        """How far beyond the threshold, fine grey levels; positive inside objects."""
+        return np.asarray((self.threshold - grey) if self.dark else (grey - self.threshold), np.float32)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was measured, per coarse pixel of a box.
+
+    Parameters
+    ----------
+    columns : (h, w, 6) margins named :data:`COLUMNS`, compressed (see :func:`compressed`); none if nothing is sought.
+    nearby : (h, w) largest margin of the smoothed enhanced image nearby, fine grey levels; NaN if nothing is sought.
+    strength : (h, w) standard deviations by which the structure of the enhanced image around would show in the coarse
+        scan.
+    shortfall : (h, w) how much of that does not show, same unit; about normal around 0 if the structure is there.
+    known : (h, w) where anything can be said.
+    """
+
+    columns: Floats
+    nearby: Floats
+    strength: Floats
+    shortfall: Floats
+    known: NDArray[np.bool_]
+
+
+def evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | None, box: Box | None = None) -> Evidence:
+    """Look at (a part of) an enhanced image through the coarse scan.
+
+    Parameters
+    ----------
+    enhanced : grey levels of the fine scan on a fine grid in the frame of ``lr``; NaN = unknown; arrays may be lazy.
+    lr : the coarse scan.
+    check : the yardstick of :func:`finescan.trust.calibrate`: blur, gain, noise by grey level.
+    sought : the objects; None = only support is looked at.
+    box : part of ``lr`` that is looked at, with context around; None = all. The answer is that of the whole.
+    """
+    (top, left), (bottom, right) = box or ((0, 0), lr.grid.shape)
+    halo = check.halo_px + HALO_PX
+    a, b = max(0, top - halo), max(0, left - halo)
+    c, d = min(lr.grid.shape[0], bottom + halo), min(lr.grid.shape[1], right + halo)
+    found = _evidence(*_parts(enhanced, lr, (a, b), (c, d)), check, sought)
+    inner = slice(top - a, bottom - a), slice(left - b, right - b)
+    return Evidence(**{name: values[inner] for name, values in vars(found).items()})
+
+
+def _parts(enhanced: Image, lr: Image, start: tuple[int, int], stop: tuple[int, int]) -> tuple[Image, Image]:
+    """The fine pixels under a box of coarse ones, and the box."""
+    scale, offset = lr.grid.step_to(enhanced.grid)
+    low = [max(0, int(np.floor(s * (i - 0.5) + o))) for s, i, o in zip(scale, start, offset, strict=True)]
+    high = [
+        max(lo, min(n, int(np.ceil(s * (i - 0.5) + o)) + 1))
+        for s, i, o, n, lo in zip(scale, stop, offset, enhanced.grid.shape, low, strict=True)
+    ]
+    return enhanced.crop(Region(enhanced.grid, tuple(low), tuple(high))), lr.crop(Region(lr.grid, start, stop))
+
+
+def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | None) -> Evidence:
+    recorded = np.asarray(lr.data[...], np.float32)
+    predicted = np.float32(check.gain) * degrade(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px)
+    predicted = predicted + np.float32(check.offset)
+    known = np.isfinite(recorded) & np.isfinite(predicted)
+    recorded, predicted = _filled(recorded, known), _filled(predicted, known)
+    noise = np.maximum(check.noise_at(local_mean(recorded)), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
+    # a saturated pixel says "this bright or brighter": within the rails alone can the two be compared
+    strength, shortfall = _support(np.clip(predicted, *check.rails), np.clip(recorded, *check.rails), noise)
+    columns, nearby = np.zeros((*known.shape, 0), np.float32), np.full(known.shape, np.nan, np.float32)
+    if sought is not None:
+        columns, nearby = _margins(enhanced, lr, recorded, noise, check, sought)
+    return Evidence(columns, nearby, strength, shortfall, known)
+
+
+def _margins(
+    enhanced: Image, lr: Image, recorded: Floats, noise: Floats, check: Consistency, sought: Sought
+) -> tuple[Floats, Floats]:
+    """The columns of evidence, and the largest margin nearby in fine grey levels."""
+    grey = _filled(np.asarray(enhanced.data[...], np.float32))
+    soft = ndimage.gaussian_filter(grey, sought.smooth_px, mode="nearest")
+    of_soft, of_grey = (
+        np.nan_to_num(gathered(sought.margin(v), enhanced.grid, lr.grid)).astype(np.float32) for v in (soft, grey)
+    )
+    gain = np.float32(abs(check.gain))
+    level = np.float32(check.gain * sought.threshold + check.offset)
+    sign = 1 if sought.dark == (check.gain >= 0) else -1
+    coarse = sign * (level - recorded) / noise
+    smooth = sign * (level - ndimage.gaussian_filter(recorded, COARSE_SMOOTH_PX, mode="nearest")) / noise
+    nearby = ndimage.maximum_filter(of_soft, NEARBY_PX)
+    scaled = [v * gain / noise for v in (of_soft, of_grey)]
+    table = [*scaled, coarse, smooth, *(ndimage.maximum_filter(v, NEARBY_PX) for v in (coarse, scaled[0]))]
+    return compressed(np.stack(table, axis=-1)), nearby
+
+
+def _support(predicted: Floats, recorded: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """How strongly the structure around would show, and how much of it does not, in standard deviations."""
+    ours, theirs = (
+        (v - ndimage.gaussian_filter(v, NEAR_PX, truncate=_TRUNCATE)) / noise for v in (predicted, recorded)
+    )
+    energy, shared = (ndimage.gaussian_filter(v, NEAR_PX, truncate=_TRUNCATE) for v in (ours * ours, ours * theirs))
+    area = np.float32(4 * np.pi * NEAR_PX**2)  # pixels that count in a Gaussian neighbourhood
+    strength = np.sqrt(area * np.maximum(energy, 0))
+    return strength, (area * (energy - shared) / np.maximum(strength, 1e-3)).astype(np.float32)
+
+
+def compressed(values: Floats) -> Floats:
+    """Sign and logarithm: 100 standard deviations say little more than 50."""
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)), np.float32)
+
+
+def _filled(values: Floats, known: NDArray[np.bool_] | None = None) -> Floats:
+    """Unknown pixels as the nearest known one."""
+    good = np.isfinite(values) if known is None else known
+    if good.all():
+        return values
+    if not good.any():
+        return np.zeros_like(values)
+    nearest = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
+    return np.asarray(values[tuple(nearest)])

@@ -1,0 +1,180 @@
+"""The step of a run that predicts lost and invented objects, also where no fine scan was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan.patches import ROLES, PatchSet, Piece
+from finescan.quantification import Objects, calmed, choose_objects
+from finescan.quantification.alike import SMOOTH_PX
+from finescan.resampling import sample
+from finescan.trust import doubt
+from finescan.trust.consistency import Consistency
+from finescan.trust.doubt_features import Sought
+from finescan.values import Grid, Image, Pair, TrustMap, flag_bits
+from finescan.workflow.judging import on_grid
+
+LEARNED_FROM = ("train", "stop")  # the test blocks judge
+TELLING = 5  # wrong and right objects in the test blocks from which a ranking is stated
+_VERSION, _ROWS = 1, 512
+WORDS = {"omission": "lost", "invention": "invented"}
+FOREIGN = (
+    "Coarse and fine scan show different things, so lost and invented objects are not predicted: no pixel is "
+    "flagged as omission or invention."
+)
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Doubted:
+    """Flags with "omission" and "invention" set, and what is known of them.
+
+    Parameters
+    ----------
+    flags : on the grid of the coarse map.
+    facts : plain JSON values for ``trust.json``.
+    notes : sentences for the user.
+    """
+
+    flags: TrustMap
+    facts: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def mark_doubts(
+    enhanced: Image,
+    lr: Image,
+    flags: TrustMap,
+    patches: PatchSet,
+    pairs: Sequence[Pair],
+    check: Consistency,
+    wanted: str = "auto",
+) -> Doubted:
+    """Flag where the enhanced map probably lost or invented an object.
+
+    Parameters
+    ----------
+    enhanced : as computed; read band by band.
+    lr : the coarse map.
+    flags : of the result so far.
+    patches, pairs : of the run; the training and stop areas are learned from, the test blocks judge.
+    check : the yardstick of the run.
+    wanted : "dark" or "bright" objects; anything else = what the fine scan sets apart.
+    """
+    if not check.informative:
+        return Doubted(_marked(flags, {}), {"predicted": False, "sentence": FOREIGN}, (FOREIGN,))
+    scans, held = (_seen(patches, pairs, enhanced, roles) for roles in (LEARNED_FROM, ("test",)))
+    objects = chosen(scans, wanted)
+    sought = None
+    if objects.threshold is not None:
+        sought = Sought(objects.kind == "dark", float(objects.threshold.value), SMOOTH_PX)
+    doubts = doubt.learn_doubts(enhanced, lr, check, scans, sought)
+    maps = doubt.doubt_maps(enhanced, lr, check, doubts)
+    masks, limits = doubt.doubted(maps, ~flags.where("no_data"))
+    judged = doubt.judged(maps, lr.grid, held, sought) if sought is not None else {}
+    facts = {
+        "predicted": True,
+        "objects": objects.kind,
+        "threshold": None if sought is None else sought.threshold,
+        "least_probability": doubt.LEAST,
+        "largest_share": doubt.SHARE,
+        "limits": limits,
+        "shares": {kind: float(mask.mean()) for kind, mask in masks.items()},
+        "learned": sorted(doubts.learned),
+        "objects_learned_from": doubts.counts,
+        "spread": doubts.spread,
+        "misfit": doubts.misfit,
+        "test_blocks": judged,
+        "sentence": " ".join(_ranking(kind, objects.kind, row) for kind, row in judged.items()),
+    }
+    return Doubted(_marked(flags, masks), facts, _notes(doubts, objects))
+
+
+def of_key(wanted: str) -> list[Any]:
+    """What the flags depend on beside the map: objects that were asked for, and how this step goes about it."""
+    return [_VERSION, wanted if wanted in ("dark", "bright") else "auto"]
+
+
+def chosen(scans: Sequence[doubt.Seen], wanted: str) -> Objects:
+    """What is an object: as for the measurements, but of the area that is learned from."""
+    levels = [calmed(s.fine, s.known)[s.known] for s in scans]
+    if not levels or not sum(v.size for v in levels):
+        return Objects("none", None, "No fine scan is left to choose objects from.")
+    return choose_objects(np.concatenate(levels), wanted if wanted in ("dark", "bright") else "auto")
+
+
+def _seen(patches: PatchSet, pairs: Sequence[Pair], enhanced: Image, roles: Sequence[str]) -> list[doubt.Seen]:
+    """The fine scans and the map over them, known in areas of these roles only."""
+    by_name = {p.hr.name: p for p in pairs}
+    found = []
+    for piece in patches.pieces:
+        ours = on_grid(enhanced, piece.out_grid)
+        known = _recorded(piece, by_name[piece.name], roles) & np.isfinite(ours)
+        if known.any():
+            found.append(doubt.Seen(np.where(known, ours, 0).astype(np.float32), piece.hr, known, piece.out_grid))
+    return found
+
+
+def _recorded(piece: Piece, pair: Pair, roles: Sequence[str]) -> Mask:
+    """Pixels of these roles; saturated ones are among them, because pores are often black, but no changed specimen."""
+    role, f = np.isin(piece.role, [ROLES[r] for r in roles]), piece.factor
+    known = np.repeat(np.repeat(role, f, axis=0), f, axis=1)
+    return known if pair.valid is None else known & _valid(piece.out_grid, pair)
+
+
+def _valid(grid: Grid, pair: Pair) -> Mask:
+    """Where the registration says that both scans show the same."""
+    valid, out = np.asarray(pair.valid, np.float32), np.empty(grid.shape, bool)
+    for first in range(0, grid.shape[0], _ROWS):
+        rows = slice(first, min(first + _ROWS, grid.shape[0]))
+        index = np.stack(np.meshgrid(np.arange(rows.start, rows.stop), np.arange(grid.shape[1]), indexing="ij"), -1)
+        there = pair.hr.grid.to_index(pair.lr_from_hr.inverse_at(grid.to_nm(index)))
+        out[rows] = sample(valid, there, order=1, outside=0.0) > 0.999
+    return out
+
+
+def _marked(flags: TrustMap, masks: Mapping[str, Mask]) -> TrustMap:
+    """The flags with those of these kinds as in the masks, and unset where there is no mask."""
+    out = np.array(flags.flags[...])
+    for kind in doubt.KINDS:
+        out &= ~np.uint8(flag_bits(kind))
+        if kind in masks:
+            out[masks[kind]] |= np.uint8(flag_bits(kind))
+    return TrustMap(out, flags.grid)
+
+
+# ------------------------------------------------------------------ for readers
+def _notes(doubts: doubt.Doubts, objects: Objects) -> tuple[str, ...]:
+    if doubts.sought is None:
+        return (
+            "The fine scan sets no dark or bright objects apart, so lost ones are not predicted, and an invention is "
+            "flagged only where the coarse scan should show the structure and does not.",
+        )
+    few = [WORDS[k] for k in doubt.KINDS if k not in doubts.learned]
+    if not few:
+        return ()
+    seen = " and ".join(f"{doubts.counts[name]} {name}" for name in few)
+    return (
+        f"The fine scan held {seen} {objects.kind} objects, too few to learn from ({doubt.ENOUGH} are needed): "
+        "there the flags rest on how near a call each object is for an error of the ordinary size.",
+    )
+
+
+def _ranking(kind: str, objects: str, row: Mapping[str, Any]) -> str:
+    """How well objects of the test blocks were ranked, or that there are too few."""
+    name = f"{WORDS[kind]} {objects} objects"
+    if row["auroc"] is None or min(row["wrong"], row["right"]) < TELLING:
+        return (
+            f"The test blocks hold {row['wrong']} {name} and {row['right']} others, too few to say how well they are "
+            f"ranked ({TELLING} of each are needed)."
+        )
+    return (
+        f"In the test blocks the {row['wrong']} {name} are ranked above the {row['right']} others with an AUROC of "
+        f"{row['auroc']:.2f}."
+    )

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the finescan command does; spinning threads starve the others
+if "PYTEST_XDIST_WORKER" in os.environ:  # test processes share the cores: more threads cost a seventh more
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: a run that takes seconds and gives the same bits wherever it is repeated
 QUICK = {"train.steps": 8, "train.members": 1, "result.method": "fast"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from finescan.studies import steel, steel_data
 from finescan.studies.steel_data import Size
 from finescan.studies.steel_page import PUBLISHED
 from finescan.training import references
+from finescan.training.recipes import RECIPES
 from finescan.values import Image
 
 TINY = Size(48, 2, 128, 136, 176, 1, 4, 4, 0.1, 0.1, 0.1, steps=1)
@@ -28,7 +30,7 @@ def tiny() -> None:
 
 @pytest.fixture(scope="module")
 def cheap(tiny) -> None:
-    """Few stop windows, and maps by our own network: enhancing in windows is tested where it is done."""
+    """Patches one at a time, few stop windows, and maps by our own network: enhancing in windows is tested where it is done."""
     from finescan.enhancement import EnhanceConfig, enhance
 
     def by_ours(run: steel._Run, model: Model, lr: Image, blending: str) -> Image:
@@ -37,6 +39,8 @@ def cheap(tiny) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(references, "MOST_WINDOWS", {"cpu": 2, "cuda": 2})
+        usual = RECIPES["quick"]["ttsr-grey"]
+        patch.setitem(RECIPES["quick"], "ttsr-grey", replace(usual, batch=1))
         patch.setattr(steel._Run, "_map", by_ours)
         yield
 

@@ -16,7 +16,8 @@ from finescan.patches import PatchSet, Piece
 from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.trust.map_intervals import Intervals
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
-from finescan.workflow import judging, page_merge, page_trust, picture_measures
+from finescan.workflow import judging, page_errors, page_merge, page_trust, picture_measures
+from finescan.workflow.held_out_maps import HeldOutMaps, summary_lines
 from finescan.workflow.judging import on_grid
 from finescan.workflow.picture_measures import PictureMeasures
 from finescan.workflow.plan import Plan
@@ -45,6 +46,7 @@ class Finished:
     facts: Mapping[str, Any]
     intervals: Intervals | None = None
     suggestion: Suggestion | None = None
+    local: HeldOutMaps | None = None
 
 
 def build(done: Finished, plan: Plan) -> rp.Report:
@@ -60,7 +62,7 @@ def build(done: Finished, plan: Plan) -> rp.Report:
         metrics=tuple(_tables(done.report, str(done.facts["method"]))),
         distributions=picture_measures.distributions(done.measured),
         measurements=picture_measures.chapters(done.measured, done.patches.shares()["train"]),
-        trust=(*page_merge.chapters(done), *page_trust.chapters(done)),
+        trust=(*page_merge.chapters(done), *page_trust.chapters(done), *page_errors.chapters(done)),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),
         provenance={
@@ -83,7 +85,7 @@ def summary(facts: Mapping[str, Any]) -> str:
             f"second opinion, {opinion['scan']} outside the training scans: {opinion['psnr_matched']:.2f} dB, "
             f"correlation {opinion['correlation']:.3f}"
         )
-    lines += picture_measures.summary_lines(facts)
+    lines += [*picture_measures.summary_lines(facts), *summary_lines(facts)]
     flagged = [f"{name} {100 * share:.2f} %" for name, share in facts["flags"].items() if share > 0]
     lines.append(f"flagged: {', '.join(flagged) or 'nothing'}")
     lines += [f"note: {note}" for note in facts["notes"]]

@@ -31,6 +31,7 @@ from finescan.workflow import (
 from finescan.workflow.checks import require_blending, require_method
 from finescan.workflow.comparing import typical
 from finescan.workflow.folder import key_of, write_json
+from finescan.workflow.held_out_maps import map_held_out
 from finescan.workflow.learning import train_config, training_options
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
 from finescan.workflow.plan import Plan
@@ -147,6 +148,8 @@ def complete(
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     job.notes += ranges.notes
     model_intervals.keep_from_run(job, model, method, ranges)
+    local = map_held_out(patches, lr, contestants["bicubic"], enhanced, check)
+    job.notes += local.notes
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     measured = picture_measures.measure(
         job, lr, hrs, pairs, patches, contestants, enhanced, merged.image, spread=ranges.spread, flags=flags,
@@ -155,6 +158,7 @@ def complete(
     enhanced, flags = merged.image, merged.flags
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
     facts = {**facts, **measured.facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}
+    facts |= local.facts()
     facts["files"] = [*facts["files"], *ranges.files, *merged.files, *measured.files]
     suggestion = suggest(lr, pairs, expected(lr, flags, ranges, check), flags, job.plan.values["target.pixel_size_nm"])
     facts["suggested_rescans"] = suggestion.to_dict()
@@ -163,8 +167,9 @@ def complete(
     job.progress(0, 1, "report")
     job.save_plan()
     finished = page.Finished(
-        lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, measured, facts, ranges, suggestion
-    )
+        lr, tuple(pairs), patches, contestants, model, enhanced, flags, report, measured, facts, ranges, suggestion,
+        local,
+    )  # fmt: skip
     write_report(job.folder.path / "report.html", page.build(finished, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return finished

@@ -12,6 +12,7 @@ from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import Consistency
 from finescan.values import Circle, GreyStatistics, Grid, Image, Region, TrustMap, flag_bits
 from finescan.workflow import volume_judging as judging
+from finescan.workflow.field_of_view import corners_are_empty
 from finescan.workflow.folder import RunFolder
 from finescan.workflow.opening import Job
 from finescan.workflow.plan import Plan
@@ -93,8 +94,8 @@ def test_corners_with_one_grey_level_or_nan_are_empty_and_others_are_not():
     outside = np.broadcast_to(~circle.mask(grid), grid.shape)
     full = bodies(grid.shape)
     for level in (np.nan, 0.0):
-        assert judging.corners_are_empty(Image(np.where(outside, np.float32(level), full), grid), circle)
-    assert not judging.corners_are_empty(Image(full, grid), circle)
+        assert corners_are_empty(Image(np.where(outside, np.float32(level), full), grid), circle)
+    assert not corners_are_empty(Image(full, grid), circle)
 
 
 @pytest.mark.parametrize("box", [None, ((4, 12, 8), (36, 52, 56))])

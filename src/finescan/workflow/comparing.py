@@ -17,6 +17,7 @@ from finescan.trust.intensities import mapped, matching_sentences
 from finescan.trust.likeness import GREY, Likeness, unknown
 from finescan.trust.part_likeness import parts_sentence
 from finescan.values import Grid, Image, Look, ModelCard, look_of
+from finescan.workflow.volume_likeness import look_of_volume
 
 NATURAL = 1.0  # units of natural variation within which matching would only copy the accidents of the training area
 LEFT = "Brightness and contrast are within the variation of the training area: grey levels were left as they are."
@@ -69,16 +70,16 @@ def compare_map(lr: Image, card: ModelCard) -> tuple[Likeness, Look | None]:
     """How like a map is to the training area of a model, and its look on the grid the network reads."""
     look = None
     try:
-        look = look_of(_as_read(lr, card))
+        look = look_of_volume(lr) if lr.grid.ndim == 3 else look_of(_as_read(lr, card))
         return compare_with_card(look, card), look
     except (InputError, ModelError) as e:  # nothing to compare is no reason not to enhance
         return unknown(f"It cannot be said whether the map is like the training area. {e}"), look
 
 
 def compare_places(lr: Image, card: ModelCard) -> dict[str, Any] | None:
-    """Which parts of a map are unlike the training area; None where that cannot be said (an old card, a small map)."""
+    """Which parts of a map are unlike the training area; None for volumes, small maps and cards without a look."""
     kept = card.training.get("look")
-    if kept is None:
+    if kept is None or lr.grid.ndim == 3:
         return None
     try:
         return compare_parts(_as_read(lr, card), Look.from_dict(kept)).to_dict()

@@ -100,7 +100,7 @@ def intervals_path(output: Path) -> Path:
 
 
 def with_intervals(
-    enhanced: Enhanced, carried: Carried, output: Path, likeness: str | None, overwrite: bool
+    enhanced: Enhanced, carried: Carried, output: Path, likeness: str, overwrite: bool
 ) -> tuple[Enhanced, dict[str, Any]]:
     """Write how wrong the pixels of a newly enhanced map may be, if the model knows.
 
@@ -108,7 +108,7 @@ def with_intervals(
     ----------
     carried : by the model.
     output : file of the map.
-    likeness : verdict of the comparison with the training area; None = not compared.
+    likeness : verdict of the comparison with the training area.
 
     Returns
     -------
@@ -125,16 +125,15 @@ def with_intervals(
     return replace(enhanced, notes=notes), {"intervals": {**carried.facts, "file": str(path)}}
 
 
-def _sentence(facts: dict[str, Any], path: Path, likeness: str | None) -> str:
+def _sentence(facts: dict[str, Any], path: Path, likeness: str) -> str:
     held = ""
     if facts.get("check_blocks"):
         at = facts["levels"].index(SHOWN)
         mean, error = 100 * facts["coverage"][at], 100 * facts["coverage_error"][at]
         held = f", where held-out blocks held {mean:.1f} ± {error:.1f} %"
-    other = {
-        "like": "That they hold here, too, follows from the likeness of the maps alone.",
-        None: "Nobody has compared this volume with it.",
-    }.get(likeness, "Whether this map is like that one could not be told.")
+    other = "Whether this map is like that one could not be told."
+    if likeness == "like":
+        other = "That they hold here, too, follows from the likeness of the maps alone."
     return (
         f"{path}: half width of the 90 % interval of every pixel, calibrated where the model was trained{held}. {other}"
     )

@@ -134,9 +134,9 @@ def enhance_file(
 ) -> Outcome:
     """Enhance a coarse map or volume with a model folder.
 
-    A map is first compared with what the model learned from, and refused if it is unlike it. Beside the result lie its
-    flags and, if the model carries intervals, the half width of the 90 % interval of every pixel. Work in progress is
-    kept in ``<output>.work`` and continued by the next call.
+    A map or volume is first compared with what the model learned from, and refused if it is unlike it. Beside the
+    result lie its flags and, if the model carries intervals, the half width of the 90 % interval of every pixel. Work
+    in progress is kept in ``<output>.work`` and continued by the next call.
 
     Parameters
     ----------
@@ -155,6 +155,7 @@ def enhance_file(
     """
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
+    from finescan.workflow.comparing import prepare
     from finescan.workflow.model_intervals import carried_by, intervals_path, with_intervals
     from finescan.workflow.volume_verbs import enhance_volume_file, flags_path, published, require_one_kind
 
@@ -173,23 +174,21 @@ def enhance_file(
             )
         if match_intensities:
             raise InputError("Grey levels are matched for pictures only. Leave out --match-intensities.")
-        carried = carried_by(Path(model), loaded[0], chained=bool(then))
-        return enhance_volume_file(
-            loaded, lr, output, carried=carried, dtype=dtype, region=region, overwrite=overwrite, progress=progress
-        )
-    if then or region is not None:
+    elif then or region is not None:
         raise InputError("Regions and chains of models are for volumes. Crop the map first, or enhance its result.")
-    from finescan.workflow.comparing import prepare
-
     compared = prepare(lr, loaded[0].card, match=match_intensities, force=force)
     if not force:
         compared.require_like(lr.name)
     if progress is not None and compared.likeness.verdict == "unlike":
         progress(1, 1, "comparing: the map is unlike what the model learned from")
+    carried = carried_by(Path(model), loaded[0], chained=bool(then))
+    if lr.grid.ndim == 3:
+        return enhance_volume_file(
+            loaded, lr, output, compared, carried, dtype=dtype, region=region, overwrite=overwrite, progress=progress
+        )
     work = output.with_name(output.name + ".work")
     config = EnhanceConfig(dtype=dtype, blending=blending, saturation=compared.saturation, overwrite=overwrite)
     enhanced = compared.recorded(enhance(loaded[0], compared.lr, folder=work, config=config, progress=progress))
-    carried = carried_by(Path(model), loaded[0])
     enhanced, known = with_intervals(enhanced, carried, output, compared.counted.verdict, overwrite)
     made = published(enhanced, output, work, overwrite)
     return Outcome({**made.facts, **compared.facts, **known}, made.text)

@@ -24,7 +24,6 @@ from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
 from finescan.workflow.volume_verbs import sizes_text
 
-CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels before the field of view is not round
 SLICES_LOOKED_AT = 5
 LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
@@ -32,20 +31,6 @@ FEW_BLOCKS, SMALLEST_BLOCK = 12, 12  # held-out boxes are halved while they are 
 UNKNOWN = Consistency(0.0, 1.0, 0.0, 1.0, 0.0, explained=0.0)
 LEAST_COUNTED = 0.5  # share of the voxels of a judged box
 THINNEST = 11  # voxels that a judged box has along every edge: the window of structural similarity
-
-
-def corners_are_empty(lr: Image, circle: Circle) -> bool:
-    """Whether the coarse volume holds nothing (NaN, or one single grey level) outside the circle, in some slices."""
-    outside = ~circle.mask(lr.grid)
-    if not outside.any():
-        return False
-    slices = np.linspace(0, lr.grid.shape[0] - 1, SLICES_LOOKED_AT).astype(int)
-    values = np.concatenate([np.asarray(lr.data[int(z)])[outside] for z in slices])
-    known = values[np.isfinite(values.astype(np.float32))]
-    if known.size <= CORNER_SHARE * values.size:
-        return True
-    levels, counts = np.unique(known, return_counts=True)
-    return bool(counts.max() >= (1 - CORNER_SHARE) * known.size and levels.size < 0.01 * known.size)
 
 
 def held_out(patches: VolumePatchSet) -> list[tuple[Region, VolumePiece]]:

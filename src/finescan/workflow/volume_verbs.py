@@ -17,9 +17,11 @@ from finescan.quantification import Measurements
 from finescan.registration import register, require_found
 from finescan.trust import blur_fit, grey_statistics, volume_scores
 from finescan.values import Circle, Image, Pair, Region
+from finescan.workflow.comparing import Compared
 from finescan.workflow.folder import require_empty, write_json, write_whole
 from finescan.workflow.model_intervals import Carried, with_intervals
 from finescan.workflow.reading import Outcome, Reading
+from finescan.workflow.volume_likeness import with_training_look
 
 Progress = Callable[[float, float, str], None]
 Box = tuple[tuple[int, ...], tuple[int, ...]]
@@ -46,6 +48,7 @@ def train_on_volumes(
         options["architecture"] = "volume"
     patches, settings = make_volume_patches(pairs), VolumeTrainConfig.of(**options)
     model = train_volume(patches, settings, initial=start, folder=output / "checkpoint", progress=progress)
+    model = with_training_look(model, pairs[0].lr, patches)
     save_model(model, output)
     return Outcome({"model": str(output), "card": model.card.to_dict()}, f"{output}: {model.card}")
 
@@ -54,8 +57,9 @@ def enhance_volume_file(
     models: Sequence[Model],
     lr: Image,
     output: Path,
+    compared: Compared,
+    carried: Carried,
     *,
-    carried: Carried | None = None,
     dtype: str | None = None,
     region: Box | None = None,
     overwrite: bool = False,
@@ -63,8 +67,9 @@ def enhance_volume_file(
 ) -> Outcome:
     """Enhance a coarse volume with one model, or with several after each other.
 
-    ``carried`` are the intervals of the model; the map of half widths is written if there are any. Work in progress is
-    kept in ``<output>.work`` and continued by the next call.
+    ``compared`` says how like the volume is to what the first model learned from, ``carried`` are the intervals of the
+    model; the map of half widths is written if there are any. Work in progress is kept in ``<output>.work`` and
+    continued by the next call.
     """
     from finescan.enhancement import VolumeEnhanceConfig, enhance_chain, enhance_volume
 
@@ -78,11 +83,10 @@ def enhance_volume_file(
         grid = lr.grid.refine(models[0].card.sr_factor)
         box = None if region is None else Region(grid, *region)
         enhanced = enhance_volume(models[0], lr, folder=work, config=config, region=box, progress=progress)
-    known: dict[str, Any] = {}
-    if carried is not None:
-        enhanced, known = with_intervals(enhanced, carried, output, None, overwrite)
+    enhanced = compared.recorded(enhanced)
+    enhanced, known = with_intervals(enhanced, carried, output, compared.counted.verdict, overwrite)
     made = published(enhanced, output, work, overwrite)
-    return Outcome({**made.facts, **known}, made.text)
+    return Outcome({**made.facts, **compared.facts, **known}, made.text)
 
 
 def published(enhanced: Enhanced, output: Path, work: Path, overwrite: bool) -> Outcome:

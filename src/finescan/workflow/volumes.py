@@ -20,6 +20,8 @@ from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
 from finescan.workflow import intervals, model_intervals, page_volume, volume_judging
 from finescan.workflow.checks import require_blending
+from finescan.workflow.comparing import typical
+from finescan.workflow.field_of_view import corners_are_empty
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.learning import training_options
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
@@ -27,6 +29,7 @@ from finescan.workflow.page_volume import FinishedVolume
 from finescan.workflow.reading import Reading
 from finescan.workflow.registering import register_scans
 from finescan.workflow.verbs import pair_facts
+from finescan.workflow.volume_likeness import with_training_look
 
 ARCHITECTURE = "volume"
 STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"
@@ -55,7 +58,7 @@ def complete_volume(
     pairs = register_scans(job, lr, hrs, force)
     circle = _field_of_view(job, lr)
     patches = _patches(job, pairs, circle)
-    model = _learn(job, patches)
+    model = _learn(job, lr, patches)
     plain = fit_volume_contestants(patches)["interpolated"]
     method = _method(job, model, plain)
     check = volume_judging.yardstick(patches, lr)
@@ -76,9 +79,10 @@ def complete_volume(
     model_intervals.keep_from_run(job, model, method, ranges)
     pores = volume_judging.measure(job, lr, patches, enhanced, models[method])
     job.progress(1, 1, "judging on held-out fine scan")
-    job.notes += [*model.card.training.get("notes", []), *patches.notes, *ranges.notes]
+    likeness, untypical = typical(lr, model.card)
+    job.notes += [*model.card.training.get("notes", []), *patches.notes, *untypical, *ranges.notes]
     facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
-    facts = {**facts, "intervals": ranges.facts, "files": [*facts["files"], *ranges.files]}
+    facts = {**facts, "likeness": likeness, "intervals": ranges.facts, "files": [*facts["files"], *ranges.files]}
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.save_plan()
     job.progress(0, 1, "report")
@@ -123,7 +127,7 @@ def _require_possible(values: Mapping[str, Any], grid: Grid) -> None:
 def _field_of_view(job: Job, lr: Image) -> Circle:
     """The reconstructed circle where the corners of the coarse volume are empty, else one that holds all of it."""
     inscribed = Circle.inscribed(lr.grid)
-    found = volume_judging.corners_are_empty(lr, inscribed)
+    found = corners_are_empty(lr, inscribed)
     why = (
         "The corners of the coarse slices hold nothing: a round field of view."
         if found
@@ -149,7 +153,7 @@ def _patches(job: Job, pairs: Sequence[Pair], circle: Circle) -> VolumePatchSet:
     return patches
 
 
-def _learn(job: Job, patches: VolumePatchSet) -> Model:
+def _learn(job: Job, lr: Image, patches: VolumePatchSet) -> Model:
     plan = job.plan
     plan.choose("train.architecture", ARCHITECTURE, "Context in all three directions; the best per second of training.")
     plan.choose("train.minutes", 3.0, "Most of the gain is there after a few minutes.")
@@ -163,7 +167,7 @@ def _learn(job: Job, patches: VolumePatchSet) -> Model:
         return load_model(folder)
     config = VolumeTrainConfig.of(**training_options(plan.part(TRAINED)))
     model = train_volume(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
-    save_model(model, folder)
+    save_model(with_training_look(model, lr, patches), folder)
     job.folder.finish("train", key)
     job.folder.log("trained", **{k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr")})
     return load_model(folder)

@@ -1,0 +1,24 @@
+"""Whether the field of view of a coarse volume is round."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from finescan.values import Circle, Image
+
+CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels before the field of view is not round
+SLICES_LOOKED_AT = 5
+
+
+def corners_are_empty(lr: Image, circle: Circle) -> bool:
+    """Whether the coarse volume holds nothing (NaN, or one single grey level) outside the circle, in some slices."""
+    outside = ~circle.mask(lr.grid)
+    if not outside.any():
+        return False
+    slices = np.linspace(0, lr.grid.shape[0] - 1, SLICES_LOOKED_AT).astype(int)
+    values = np.concatenate([np.asarray(lr.data[int(z)])[outside] for z in slices])
+    known = values[np.isfinite(values.astype(np.float32))]
+    if known.size <= CORNER_SHARE * values.size:
+        return True
+    levels, counts = np.unique(known, return_counts=True)
+    return bool(counts.max() >= (1 - CORNER_SHARE) * known.size and levels.size < 0.01 * known.size)

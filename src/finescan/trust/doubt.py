@@ -3,8 +3,8 @@
 Learned from the objects of the fine scan that the enhanced map lacks, and from its own that the fine scan lacks: how
 near a call they were (see :mod:`finescan.trust.doubt_features`). Where the fine scan holds too few of them to learn
 from, a near call counts as likely as an error of the ordinary size is to tip it. And whatever was learned: structure
-that the coarse scan would show, if it were there, and does not show is invented; networks invent in ways on one sample
-that no fine scan of another has shown.
+that the coarse scan would show, if it were there, and does not show is invented, and an object that the coarse scan
+clearly shows is not absent; networks err in ways on one sample that no fine scan of another has shown.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ LEAST_PX = 4  # fine pixels; anything smaller is noise in either picture
 ENOUGH = 8  # wrong objects that a regression needs, and right ones
 RIDGE = 0.3  # on simulated samples better than 1, 3 and 10, and as good as 0.1
 MOST = 50_000  # coarse pixels without a wrong object that are learned from
-UNSUPPORTED = 0.02  # expected share of structure that is wholly invented, before the coarse scan was looked at
+EXPECTED = 0.01  # share of places with wrong structure, before the coarse scan was looked at
+PRIOR_LOGIT = float(np.log(EXPECTED / (1 - EXPECTED)))
+STRONGEST = 20.0  # standard deviations of noise
 ORDINARY = 0.999, 3.9  # of the recorded fine scan's shortfalls this share lies below; 3.1 for a normal distribution
 BAND_PX = 1 << 22  # fine pixels at a time
 SHARE = 0.05  # of the area is flagged at most …
@@ -76,6 +78,7 @@ class Doubts:
     learned : per kind ("omission", "invention") the regression, where there were enough wrong objects.
     spread : standard deviation of the error of the smoothed enhanced map close to the threshold, fine grey levels.
     misfit : share of its strength that true structure may fall short of in the coarse scan (registration, blur, gain).
+    excess : standard deviation of what noise and misfit make look missing, in those of the noise.
     rates : per kind what the probability of a near call is multiplied with: how many came true under the fine scan.
     counts : objects learned from: "found", "lost", "invented".
     """
@@ -84,6 +87,7 @@ class Doubts:
     learned: dict[str, Logistic] = field(default_factory=dict)
     spread: float = 0.0
     misfit: float = 0.0
+    excess: float = 1.0
     rates: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -91,6 +95,7 @@ class Doubts:
         """Per kind the probability that a coarse pixel holds (a part of) a wrong object; 0 where nothing is known."""
         found = {kind: self._near_call(seen, kind) for kind in KINDS}
         found["invention"] = np.maximum(found["invention"], unsupported(seen, self.misfit))
+        found["omission"] = np.maximum(found["omission"], unshown(seen, self.excess))
         return {kind: np.where(seen.known, p, 0).astype(np.float32) for kind, p in found.items()}
 
     def _near_call(self, seen: Evidence, kind: str) -> NDArray[np.float64]:
@@ -113,16 +118,25 @@ def near_call(nearby: Floats, spread: float, kind: str) -> NDArray[np.float64]:
     return np.where(away < 0, ndtr(away), 0.0)
 
 
+def unshown(seen: Evidence, excess: float) -> NDArray[np.float64]:
+    """Probability that structure is missing: the coarse scan shows it, and the enhanced map nothing of the kind.
+
+    By Bayes' rule: what is missing is normal around 0 (with standard deviation ``excess``) if it is noise, anything up
+    to :data:`STRONGEST` if it is structure, and :data:`EXPECTED` was expected before. Not where an object is shown.
+    """
+    z = seen.missing / excess
+    gain = z**2 / 2 + np.log(np.sqrt(2 * np.pi) / STRONGEST)
+    return np.where(seen.nearby >= 0, 0.0, np.where(z > 0, expit(PRIOR_LOGIT + gain), 0.0))
+
+
 def unsupported(seen: Evidence, misfit: float) -> NDArray[np.float64]:
     """Probability that the structure around is wholly invented: the coarse scan would show it, and does not.
 
     By Bayes' rule: the shortfall is normal around 0 if the structure is there, around its strength if it is not, and
-    :data:`UNSUPPORTED` was expected before. Structure that is too weak to be seen stays at that, which flags nothing.
+    :data:`EXPECTED` was expected before. Structure that is too weak to be seen stays at that, which flags nothing.
     """
     variance = 1 + (misfit * seen.strength) ** 2
-    return np.asarray(
-        expit(np.log(UNSUPPORTED / (1 - UNSUPPORTED)) + seen.strength * (seen.shortfall - seen.strength / 2) / variance)
-    )
+    return np.asarray(expit(PRIOR_LOGIT + seen.strength * (seen.shortfall - seen.strength / 2) / variance))
 
 
 def learn_doubts(
@@ -140,9 +154,9 @@ def learn_doubts(
     """
     scans = [s for s in scans if s.known.any()]
     boxes = [covered(s.grid, lr.grid) for s in scans]
-    misfit = _misfit([_recorded_support(s, lr, check, b) for s, b in zip(scans, boxes, strict=True)])
+    misfit, excess = _ordinary([_of_recorded(s, lr, check, b) for s, b in zip(scans, boxes, strict=True)])
     if sought is None or not scans:
-        return Doubts(sought, misfit=misfit)
+        return Doubts(sought, misfit=misfit, excess=excess)
     spread, counts = _spread(scans, sought), dict.fromkeys(("found", *NAMES.values()), 0)
     rows = []
     for scan, box in zip(scans, boxes, strict=True):
@@ -155,7 +169,7 @@ def learn_doubts(
         if min(counts[name], counts["found"]) >= ENOUGH:
             learned[kind] = _regression(table.astype(np.float64), labelled)
         rates[kind] = _rate(near_call(nearby, spread, kind), labelled, counts[name])
-    return Doubts(sought, learned, spread, misfit, rates, counts)
+    return Doubts(sought, learned, spread, misfit, excess, rates, counts)
 
 
 def _rows(scan: Seen, labels: Labels, seen: Evidence, here: Grid) -> tuple[NDArray[Any], ...]:
@@ -196,24 +210,25 @@ def _spread(scans: Sequence[Seen], sought: Sought) -> float:
     return float(np.sqrt(np.mean(error[margin <= np.quantile(margin, 0.25)] ** 2)))
 
 
-def _recorded_support(scan: Seen, lr: Image, check: Consistency, box: Box) -> NDArray[np.float64]:
-    """(pixels, 2) strength and shortfall of the *recorded* structure: what true structure comes to."""
+def _of_recorded(scan: Seen, lr: Image, check: Consistency, box: Box) -> NDArray[np.float64]:
+    """(pixels, 3) strength, shortfall and what is missing of the *recorded* structure: what true structure comes to."""
     fine = Image(np.where(scan.known, scan.fine, np.nan).astype(np.float32), scan.grid, "fine")
     seen = evidence(fine, lr, check, None, box)
     inner = ndimage.binary_erosion(seen.known, np.ones((3, 3)), iterations=3)
-    return np.stack([seen.strength[inner], seen.shortfall[inner]], axis=1).astype(np.float64)
+    return np.stack([v[inner] for v in (seen.strength, seen.shortfall, seen.missing)], axis=1).astype(np.float64)
 
 
-def _misfit(parts: Sequence[NDArray[np.float64]]) -> float:
-    """The least misfit under which the shortfall of recorded structure has the tail of a normal distribution."""
-    strength, shortfall = np.concatenate([*parts, np.zeros((0, 2))]).T
+def _ordinary(parts: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+    """The least misfit, and excess, under which nothing recorded looks invented or missing; see :data:`ORDINARY`."""
+    strength, shortfall, missing = np.concatenate([*parts, np.zeros((0, 3))]).T
     if strength.size == 0:
-        return 0.5  # nothing tells: only structure that is missing by half is unsupported
+        return 0.5, 2.0  # nothing tells: be careful
     share, sigmas = ORDINARY
+    excess = max(1.0, float(np.quantile(missing, share)) / sigmas)
     for misfit in np.arange(0.0, 1.0, 0.02):
         if np.quantile(shortfall / np.sqrt(1 + (misfit * strength) ** 2), share) <= sigmas:
-            return float(misfit)
-    return 1.0
+            return float(misfit), excess
+    return 1.0, excess
 
 
 # ------------------------------------------------------------------ objects that are wrong

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finescan.trust.bands import gathered
+from finescan.trust.bands import band, gathered, noise_gain
 from finescan.trust.consistency import Consistency, degrade, local_mean
+from finescan.trust.error_maps import SHARE, lacking
 from finescan.values import Image, Region
 
 COLUMNS = ("enhanced", "enhanced, not smoothed", "coarse", "coarse, smoothed", "coarse nearby", "enhanced nearby")
@@ -57,6 +58,8 @@ class Evidence:
     ----------
     columns : (h, w, 6) margins named :data:`COLUMNS`, compressed (see :func:`compressed`); none if nothing is sought.
     nearby : (h, w) largest margin of the smoothed enhanced image nearby, fine grey levels; NaN if nothing is sought.
+    missing : (h, w) structure of the coarse scan (of the objects' sign, if any are sought) that the enhanced image would
+        show at less than half its strength within a pixel; standard deviations of noise, 0 or more.
     strength : (h, w) standard deviations by which the structure of the enhanced image around would show in the coarse
         scan.
     shortfall : (h, w) how much of that does not show, same unit; about normal around 0 if the structure is there.
@@ -65,6 +68,7 @@ class Evidence:
 
     columns: Floats
     nearby: Floats
+    missing: Floats
     strength: Floats
     shortfall: Floats
     known: NDArray[np.bool_]
@@ -108,12 +112,15 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     known = np.isfinite(recorded) & np.isfinite(predicted)
     recorded, predicted = _filled(recorded, known), _filled(predicted, known)
     noise = np.maximum(check.noise_at(local_mean(recorded)), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
-    # a saturated pixel says "this bright or brighter": within the rails alone can the two be compared
-    strength, shortfall = _support(np.clip(predicted, *check.rails), np.clip(recorded, *check.rails), noise)
     columns, nearby = np.zeros((*known.shape, 0), np.float32), np.full(known.shape, np.nan, np.float32)
+    signs: tuple[int, ...] = (1, -1)
     if sought is not None:
         columns, nearby = _margins(enhanced, lr, recorded, noise, check, sought)
-    return Evidence(columns, nearby, strength, shortfall, known)
+        signs = (-1,) if sought.dark == (check.gain >= 0) else (1,)
+    # a saturated pixel says "this bright or brighter": within the rails alone can the two be compared
+    recorded, predicted = (np.clip(v, *check.rails) for v in (recorded, predicted))
+    strength, shortfall = _support(predicted, recorded, noise)
+    return Evidence(columns, nearby, _missing(predicted, recorded, noise, signs), strength, shortfall, known)
 
 
 def _margins(
@@ -145,6 +152,13 @@ def _support(predicted: Floats, recorded: Floats, noise: Floats) -> tuple[Floats
     area = np.float32(4 * np.pi * NEAR_PX**2)  # pixels that count in a Gaussian neighbourhood
     strength = np.sqrt(area * np.maximum(energy, 0))
     return strength, (area * (energy - shared) / np.maximum(strength, 1e-3)).astype(np.float32)
+
+
+def _missing(predicted: Floats, recorded: Floats, noise: Floats, signs: tuple[int, ...]) -> Floats:
+    """Structure of small objects that only the recorded one shows, brighter (sign 1) or darker than around."""
+    sigma = [COARSE_SMOOTH_PX] * 2
+    ours, theirs = (band(v, sigma) / (noise * np.float32(noise_gain(sigma))) for v in (predicted, recorded))
+    return np.maximum.reduce([lacking(s * theirs, s * ours, [1.0, 1.0]) / np.float32(SHARE) for s in signs])
 
 
 def compressed(values: Floats) -> Floats:

@@ -90,6 +90,7 @@ def mark_doubts(
         "objects_learned_from": doubts.counts,
         "spread": doubts.spread,
         "misfit": doubts.misfit,
+        "excess": doubts.excess,
         "test_blocks": judged,
         "sentence": " ".join(_ranking(kind, objects.kind, row) for kind, row in judged.items()),
     }
@@ -153,8 +154,8 @@ def _marked(flags: TrustMap, masks: Mapping[str, Mask]) -> TrustMap:
 def _notes(doubts: doubt.Doubts, objects: Objects) -> tuple[str, ...]:
     if doubts.sought is None:
         return (
-            "The fine scan sets no dark or bright objects apart, so lost ones are not predicted, and an invention is "
-            "flagged only where the coarse scan should show the structure and does not.",
+            "The fine scan sets no dark or bright objects apart, so omission and invention are flagged only where the "
+            "coarse scan itself shows structure that the enhanced map lacks, or lacks what it should show.",
         )
     few = [WORDS[k] for k in doubt.KINDS if k not in doubts.learned]
     if not few:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finescan.errors import InputError
-from finescan.trust.ranking import Logistic, auroc, caught, fit_logistic
+from finescan.trust.ranking import auroc, caught, fit_logistic
 
 
 def test_ranking_by_known_answers():

@@ -21,19 +21,20 @@ from scipy.special import expit, ndtr
 from finescan.trust.bands import gathered
 from finescan.trust.consistency import Consistency
 from finescan.trust.doubt_features import COLUMNS, Box, Evidence, Sought, evidence
+from finescan.trust.doubt_objects import Labels, Seen, averaged, wrong_objects
 from finescan.trust.ranking import Logistic, auroc, fit_logistic
 from finescan.values import Grid, Image
 
-COVERED = 0.5  # share of an object that the other picture must show …
-NEAR_PX = 2  # … within this many fine pixels
-LEAST_PX = 4  # fine pixels; anything smaller is noise in either picture
 ENOUGH = 8  # wrong objects that a regression needs, and right ones
 RIDGE = 0.3  # on simulated samples better than 1, 3 and 10, and as good as 0.1
 MOST = 50_000  # coarse pixels without a wrong object that are learned from
 EXPECTED = 0.01  # share of places with wrong structure, before the coarse scan was looked at
 PRIOR_LOGIT = float(np.log(EXPECTED / (1 - EXPECTED)))
 STRONGEST = 20.0  # standard deviations of noise
+EVEN, CLEAR = 0.5, 3.0  # where nothing was tried; standard deviations from which structure counts
+TOLERANCE = 0.05  # of the range that was tried, beyond it
 ORDINARY = 0.999, 3.9  # of the recorded fine scan's shortfalls this share lies below; 3.1 for a normal distribution
+CAREFUL = 0.5, 2.0  # misfit and excess where nothing recorded tells them
 BAND_PX = 1 << 22  # fine pixels at a time
 SHARE = 0.05  # of the area is flagged at most …
 LEAST = 0.03  # … and nothing that is less probable than this
@@ -44,28 +45,6 @@ KINDS = tuple(NAMES)
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One fine scan and the enhanced map over it.
-
-    Parameters
-    ----------
-    enhanced, fine : (h, w) fine grey levels.
-    known : (h, w) True where both may be used.
-    grid : of both, in the frame of the coarse scan.
-    """
-
-    enhanced: Floats
-    fine: Floats
-    known: Mask
-    grid: Grid
-
-    def objects(self, sought: Sought) -> tuple[Mask, Mask]:
-        """Objects of the enhanced map and of the fine scan, nothing from outside the known area in them."""
-        ours, theirs = (sought.margin(_soft(v, self.known, sought.smooth_px)) >= 0 for v in (self.enhanced, self.fine))
-        return ours & self.known, theirs & self.known
 
 
 @dataclass(frozen=True)
@@ -80,6 +59,7 @@ class Doubts:
     misfit : share of its strength that true structure may fall short of in the coarse scan (registration, blur, gain).
     excess : standard deviation of what noise and misfit make look missing, in those of the noise.
     rates : per kind what the probability of a near call is multiplied with: how many came true under the fine scan.
+    tried : coarse grey levels, averaged, of the area that was learned from.
     counts : objects learned from: "found", "lost", "invented".
     """
 
@@ -89,12 +69,14 @@ class Doubts:
     misfit: float = 0.0
     excess: float = 1.0
     rates: dict[str, float] = field(default_factory=dict)
+    tried: tuple[float, float] = (float("-inf"), float("inf"))
     counts: dict[str, int] = field(default_factory=dict)
 
     def probabilities(self, seen: Evidence) -> dict[str, Floats]:
         """Per kind the probability that a coarse pixel holds (a part of) a wrong object; 0 where nothing is known."""
         found = {kind: self._near_call(seen, kind) for kind in KINDS}
         found["invention"] = np.maximum(found["invention"], unsupported(seen, self.misfit))
+        found["invention"] = np.maximum(found["invention"], untried(seen, self.tried))
         found["omission"] = np.maximum(found["omission"], unshown(seen, self.excess))
         return {kind: np.where(seen.known, p, 0).astype(np.float32) for kind, p in found.items()}
 
@@ -129,6 +111,17 @@ def unshown(seen: Evidence, excess: float) -> NDArray[np.float64]:
     return np.where(seen.nearby >= 0, 0.0, np.where(z > 0, expit(PRIOR_LOGIT + gain), 0.0))
 
 
+def untried(seen: Evidence, tried: tuple[float, float]) -> NDArray[np.float64]:
+    """Probability that structure is invented where the coarse grey level leaves what the fine scans were learned at.
+
+    Nobody has seen what is made of such grey levels, so there all structure that the coarse scan would show is an even
+    bet. (Where interpolation took over, nothing is made of them.)
+    """
+    slack = TOLERANCE * (tried[1] - tried[0]) if np.isfinite(tried[1] - tried[0]) else 0.0
+    outside = (seen.grey < tried[0] - slack) | (seen.grey > tried[1] + slack)
+    return np.where(outside, EVEN * ndtr(seen.strength - CLEAR), 0.0)
+
+
 def unsupported(seen: Evidence, misfit: float) -> NDArray[np.float64]:
     """Probability that the structure around is wholly invented: the coarse scan would show it, and does not.
 
@@ -154,9 +147,13 @@ def learn_doubts(
     """
     scans = [s for s in scans if s.known.any()]
     boxes = [covered(s.grid, lr.grid) for s in scans]
-    misfit, excess = _ordinary([_of_recorded(s, lr, check, b) for s, b in zip(scans, boxes, strict=True)])
-    if sought is None or not scans:
-        return Doubts(sought, misfit=misfit, excess=excess)
+    if not scans:
+        return Doubts(sought, misfit=CAREFUL[0], excess=CAREFUL[1])
+    recorded = np.concatenate([_of_recorded(s, lr, check, b) for s, b in zip(scans, boxes, strict=True)])
+    misfit, excess = _ordinary(recorded)
+    tried = (float(recorded[:, 3].min()), float(recorded[:, 3].max())) if len(recorded) else (-np.inf, np.inf)
+    if sought is None:
+        return Doubts(sought, misfit=misfit, excess=excess, tried=tried)
     spread, counts = _spread(scans, sought), dict.fromkeys(("found", *NAMES.values()), 0)
     rows = []
     for scan, box in zip(scans, boxes, strict=True):
@@ -169,7 +166,7 @@ def learn_doubts(
         if min(counts[name], counts["found"]) >= ENOUGH:
             learned[kind] = _regression(table.astype(np.float64), labelled)
         rates[kind] = _rate(near_call(nearby, spread, kind), labelled, counts[name])
-    return Doubts(sought, learned, spread, misfit, excess, rates, counts)
+    return Doubts(sought, learned, spread, misfit, excess, rates, tried, counts)
 
 
 def _rows(scan: Seen, labels: Labels, seen: Evidence, here: Grid) -> tuple[NDArray[Any], ...]:
@@ -203,7 +200,7 @@ def _spread(scans: Sequence[Seen], sought: Sought) -> float:
     """Root mean square error of the smoothed map where it is nearest to the threshold (a quarter of the pixels)."""
     margins, errors = [], []
     for scan in scans:
-        ours, theirs = (_soft(v, scan.known, sought.smooth_px)[scan.known] for v in (scan.enhanced, scan.fine))
+        ours, theirs = (averaged(v, scan.known, sought.smooth_px)[scan.known] for v in (scan.enhanced, scan.fine))
         margins.append(np.abs(sought.margin(ours)))
         errors.append((ours - theirs).astype(np.float64))
     margin, error = np.concatenate(margins), np.concatenate(errors)
@@ -211,75 +208,26 @@ def _spread(scans: Sequence[Seen], sought: Sought) -> float:
 
 
 def _of_recorded(scan: Seen, lr: Image, check: Consistency, box: Box) -> NDArray[np.float64]:
-    """(pixels, 3) strength, shortfall and what is missing of the *recorded* structure: what true structure comes to."""
+    """(pixels, 4) strength, shortfall and what is missing of *recorded* structure, and its coarse grey level."""
     fine = Image(np.where(scan.known, scan.fine, np.nan).astype(np.float32), scan.grid, "fine")
     seen = evidence(fine, lr, check, None, box)
     inner = ndimage.binary_erosion(seen.known, np.ones((3, 3)), iterations=3)
-    return np.stack([v[inner] for v in (seen.strength, seen.shortfall, seen.missing)], axis=1).astype(np.float64)
+    return np.stack([v[inner] for v in (seen.strength, seen.shortfall, seen.missing, seen.grey)], axis=1).astype(
+        np.float64
+    )
 
 
-def _ordinary(parts: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
+def _ordinary(recorded: NDArray[np.float64]) -> tuple[float, float]:
     """The least misfit, and excess, under which nothing recorded looks invented or missing; see :data:`ORDINARY`."""
-    strength, shortfall, missing = np.concatenate([*parts, np.zeros((0, 3))]).T
-    if strength.size == 0:
-        return 0.5, 2.0  # nothing tells: be careful
+    if not len(recorded):
+        return CAREFUL
+    strength, shortfall, missing, _ = recorded.T
     share, sigmas = ORDINARY
     excess = max(1.0, float(np.quantile(missing, share)) / sigmas)
     for misfit in np.arange(0.0, 1.0, 0.02):
         if np.quantile(shortfall / np.sqrt(1 + (misfit * strength) ** 2), share) <= sigmas:
             return float(misfit), excess
     return 1.0, excess
-
-
-# ------------------------------------------------------------------ objects that are wrong
-@dataclass(frozen=True)
-class Labels:
-    """Objects by number (0 = none), and which of them are wrong.
-
-    Parameters
-    ----------
-    theirs, ours : (h, w) objects of the fine scan and of the enhanced map.
-    lost, invented : per object whether the other picture lacks it; the first entry, of no object, is False.
-    """
-
-    theirs: NDArray[np.int32]
-    ours: NDArray[np.int32]
-    lost: Mask
-    invented: Mask
-
-    def masks(self) -> dict[str, Mask]:
-        """Pixels of lost and of invented objects, by kind of error."""
-        return {"omission": self.lost[self.theirs], "invention": self.invented[self.ours]}
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Objects of the fine scan that were found and lost, and invented ones."""
-        lost, invented = int(self.lost.sum()), int(self.invented.sum())
-        return {"found": self.lost.size - 1 - lost, "lost": lost, "invented": invented}
-
-
-def wrong_objects(scan: Seen, sought: Sought) -> Labels:
-    """Objects of either picture of which the other shows less than half, within two pixels."""
-    ours, theirs = scan.objects(sought)
-    (a, lost), (b, invented) = _lacking(theirs, ours), _lacking(ours, theirs)
-    return Labels(a, b, lost, invented)
-
-
-def _lacking(shown: Mask, by: Mask) -> tuple[NDArray[np.int32], Mask]:
-    """Objects of at least :data:`LEAST_PX` pixels, numbered, and which of them the other picture lacks."""
-    labels, count = ndimage.label(shown)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    kept = sizes >= LEAST_PX
-    kept[0] = False
-    number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
-    labels = number[labels]
-    y, x = np.mgrid[-NEAR_PX : NEAR_PX + 1, -NEAR_PX : NEAR_PX + 1]
-    near = ndimage.binary_dilation(by, np.hypot(y, x) <= NEAR_PX)
-    total = int(kept.sum())
-    covered_px = np.bincount(labels[near], minlength=total + 1)
-    wrong = covered_px < COVERED * np.r_[np.inf, sizes[kept]]
-    wrong[0] = False
-    return labels, wrong
 
 
 # ------------------------------------------------------------------ the whole map
@@ -339,13 +287,6 @@ def judged(maps: dict[str, Floats], coarse: Grid, scans: Sequence[Seen], sought:
             "right": int(wrong.size - wrong.sum()),
         }
     return found
-
-
-def _soft(values: Floats, known: Mask, sigma_px: float) -> Floats:
-    """Gaussian average over the known pixels only."""
-    total = ndimage.gaussian_filter(np.where(known, values, 0).astype(np.float32), sigma_px, mode="nearest")
-    weight = ndimage.gaussian_filter(known.astype(np.float32), sigma_px, mode="nearest")
-    return np.asarray(total / np.maximum(weight, 1e-6), np.float32)
 
 
 # ------------------------------------------------------------------ flags

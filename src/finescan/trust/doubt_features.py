@@ -58,11 +58,12 @@ class Evidence:
     ----------
     columns : (h, w, 6) margins named :data:`COLUMNS`, compressed (see :func:`compressed`); none if nothing is sought.
     nearby : (h, w) largest margin of the smoothed enhanced image nearby, fine grey levels; NaN if nothing is sought.
-    missing : (h, w) structure of the coarse scan (of the objects' sign, if any are sought) that the enhanced image would
-        show at less than half its strength within a pixel; standard deviations of noise, 0 or more.
+    missing : (h, w) structure of the coarse scan (of the objects' sign, if any are sought) that the enhanced image
+        would show at less than half its strength within a pixel; standard deviations of noise, 0 or more.
     strength : (h, w) standard deviations by which the structure of the enhanced image around would show in the coarse
         scan.
     shortfall : (h, w) how much of that does not show, same unit; about normal around 0 if the structure is there.
+    grey : (h, w) coarse grey level, averaged over some pixels.
     known : (h, w) where anything can be said.
     """
 
@@ -71,6 +72,7 @@ class Evidence:
     missing: Floats
     strength: Floats
     shortfall: Floats
+    grey: Floats
     known: NDArray[np.bool_]
 
 
@@ -111,7 +113,8 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     predicted = predicted + np.float32(check.offset)
     known = np.isfinite(recorded) & np.isfinite(predicted)
     recorded, predicted = _filled(recorded, known), _filled(predicted, known)
-    noise = np.maximum(check.noise_at(local_mean(recorded)), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
+    grey = local_mean(recorded).astype(np.float32)
+    noise = np.maximum(check.noise_at(grey), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
     columns, nearby = np.zeros((*known.shape, 0), np.float32), np.full(known.shape, np.nan, np.float32)
     signs: tuple[int, ...] = (1, -1)
     if sought is not None:
@@ -120,7 +123,7 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     # a saturated pixel says "this bright or brighter": within the rails alone can the two be compared
     recorded, predicted = (np.clip(v, *check.rails) for v in (recorded, predicted))
     strength, shortfall = _support(predicted, recorded, noise)
-    return Evidence(columns, nearby, _missing(predicted, recorded, noise, signs), strength, shortfall, known)
+    return Evidence(columns, nearby, _missing(predicted, recorded, noise, signs), strength, shortfall, grey, known)
 
 
 def _margins(

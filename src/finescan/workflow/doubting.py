@@ -76,6 +76,7 @@ def mark_doubts(
         sought = Sought(objects.kind == "dark", float(objects.threshold.value), SMOOTH_PX)
     doubts = doubt.learn_doubts(enhanced, lr, check, scans, sought)
     maps = doubt.doubt_maps(enhanced, lr, check, doubts)
+    maps["invention"][flags.where("untrained")] = 0  # interpolation invents nothing
     masks, limits = doubt.doubted(maps, ~flags.where("no_data"))
     judged = doubt.judged(maps, lr.grid, held, sought) if sought is not None else {}
     facts = {
@@ -91,6 +92,7 @@ def mark_doubts(
         "spread": doubts.spread,
         "misfit": doubts.misfit,
         "excess": doubts.excess,
+        "tried": [v if np.isfinite(v) else None for v in doubts.tried],
         "test_blocks": judged,
         "sentence": " ".join(_ranking(kind, objects.kind, row) for kind, row in judged.items()),
     }

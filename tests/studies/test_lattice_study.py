@@ -15,14 +15,15 @@ from finescan.studies.lattice import LatticeResults
 from finescan.studies.lattice_page import aim_rows, table_3, text_table
 from finescan.trust.zoom_curves import ZoomCurve
 
-TINY = data.Size({"stem": 224, "stm": 224}, {"stem": 1, "stm": 1}, {"stem": 2, "stm": 2}, 128, steps=2)
+PIECES = {"stem": data.Pieces((100.0, 400.0), 1, 128), "stm": data.Pieces((200.0,), 1, 64)}
+TINY = data.Size({"stem": 224, "stm": 224}, {"stem": 1, "stm": 1}, {"stem": 2, "stm": 2}, 128, PIECES, steps=2)
 
 
 @pytest.fixture(scope="module")
 def tiny() -> None:
     kinds, data.SIZES["tiny"] = data.KINDS, TINY
-    lists = {"stem": {"single-scale": "stem-single-scale"}, "stm": {"single-scale": "stm-single-scale"}}
-    lists = {n: {**row, data.MAIN: f"{n}-single-scale", data.ORACLE: f"{n}-oracle"} for n, row in lists.items()}
+    stem = {data.MAIN: "stem-single-scale", data.ORACLE: "stem-oracle"}
+    lists = {"stem": stem, "stm": {data.MAIN: "stm-single-scale"}}
     narrow = {"stm": (10.0, 5.0), "stem": (5.0, 20.0)}
     data.KINDS = {n: replace(k, lists=lists[n], coarse=narrow[n][0], fine=narrow[n][1]) for n, k in kinds.items()}
     yield
@@ -43,7 +44,7 @@ def results(folder) -> LatticeResults:
 def test_every_method_is_judged_at_every_level(results) -> None:
     stem, stm = results.curves["stem"], results.curves["stm"]
     assert stem.percent == (100.0, 400.0) and stm.percent == (100.0, 200.0)
-    assert list(stem.values) == ["bicubic", "single-scale", data.MAIN, data.OURS, "oracle"]
+    assert list(stem.values) == ["bicubic", data.MAIN, data.OURS, "oracle"]
     assert np.isfinite([v for row in stem.scores.values() for m in row.values() for v in m]).all()
     assert results.published["stem"].kernel == "published" and len(results.published["stem"].percent) == 4
 
@@ -53,6 +54,19 @@ def test_columns_of_the_enhanced_picture_are_compared_with_the_truth(results) ->
     recorded, bicubic = found["recorded"]["columns"], found["bicubic"]["columns"]
     assert bicubic["same"] >= 5 and 0 < bicubic["displacement_pm"]["median"] < 40
     assert recorded["compared"]["reference"] > 5 and "periods" in found["finescan"]
+
+
+def test_pieces_are_found_in_pictures_recorded_apart_or_it_is_said_why_not(folder, results) -> None:
+    stem, stm = results.physical["stem"], results.physical["stm"]
+    assert stem.curve is None and "Pieces of at least 48 px are matched, but a level of 56 x 56" in stem.why_not
+    assert stem.own["published"].found == (1,)
+    assert stm.curve.found == (1,) and list(stm.curve.curve.values) == ["bicubic", data.MAIN, data.OURS]
+    one = stm.curve.placed[0][0]
+    assert one.scales["bicubic"] == pytest.approx(stm.true_fit[0], abs=0.02)  # drift that is not linear bends the field
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Figure 8" in page and "Pieces placed: 1 of 1 at 200 %" in page and stem.why_not in page
+    written = (folder / "figures" / "placed-stm.csv").read_text(encoding="utf-8").splitlines()
+    assert len(written) == 2 and "recorded apart" in text_table(results)
 
 
 def test_the_page_holds_the_papers_figures_and_numbers(folder, results) -> None:

@@ -68,6 +68,14 @@ def test_a_lattice_has_rivals_and_a_texture_none():
     assert match_piece(texture()[70:130, 60:130], texture()).rivals == 0
 
 
+def test_polishing_stays_near_what_was_searched_where_noise_is_strong():
+    rng = np.random.default_rng(9)
+    calm = ndimage.gaussian_filter(rng.standard_normal((200, 200)), 25)
+    fine, piece = (calm / calm.std() + 2 * rng.standard_normal(calm.shape) for _ in range(2))
+    found = match_piece(piece[60:130, 60:130], fine, scales=(0.98, 1.0, 1.02), turns_deg=(-0.5, 0.0, 0.5))
+    assert abs(found.scale - 1) < 0.037 and abs(found.turn_deg) < 1  # without a limit: 1.22 and 3.2 degrees
+
+
 @pytest.mark.parametrize(("ground", "turns"), [(0.0, True), (100.0, False)])
 def test_the_published_rule_turns_dark_pictures_only_because_its_corners_are_black(ground, turns):
     fine = ground + 400 * np.maximum(texture() - 0.05, 0)

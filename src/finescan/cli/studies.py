@@ -136,6 +136,7 @@ def lattice(
     results = _watched(study_lattice, output, as_json, _size(quick, full), seed, device, overwrite)
     facts = {
         "curves": {kind: curve.table() for kind, curve in results.curves.items()},
+        "physical": {kind: f.curve.table() for kind, f in results.physical.items() if f.curve is not None},
         "lattices": results.lattices,
         "training": results.training,
     }

@@ -2,8 +2,8 @@
 
 B. Möller et al., "A super-resolution training paradigm based on low-resolution data only to surpass the technical
 limits of STEM and STM microscopy", CVPR Workshops 2023: networks that have learned from coarse pictures alone, judged
-on fine ones of other samples over zoom levels (Figures 1, 5 and 7), the contributions of the sub-processes (Table 3),
-and, which the paper does not have, what each method does to the atom columns.
+on fine ones of other samples over zoom levels (Figures 1, 5 and 7; recorded apart: 6 and 8), the contributions of the
+sub-processes (Table 3), and, which the paper does not have, what each method does to the atom columns.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from finescan.errors import FinescanError
 from finescan.patches import PatchSet, multiscale_patches
 from finescan.quantification import compare_lattices, find_inventions, measure_lattice, measure_scan
 from finescan.studies import lattice_data as data
+from finescan.studies.lattice_physical import PhysicalResults, judge_physically
 from finescan.studies.learning import trained, training_facts
 from finescan.studies.store import Progress, SizedStudy, StudyFolder, silent, write_page
 from finescan.trust.zoom_curves import ZoomCurve, zoom_curve
@@ -54,6 +55,7 @@ class LatticeResults:
     study : what was run.
     curves : over zoom levels, pixels at their true places.
     published : the same at 100 % steps with the published decimation and metrics.
+    physical : of pictures recorded apart, over zoom levels.
     lattices : method -> what happened to the atom columns of the coarse picture; "recorded" = nothing.
     training : kind and method -> how it was trained.
     pictures : method -> part of the picture; "coarse" and "truth" beside.
@@ -63,6 +65,7 @@ class LatticeResults:
     study: LatticeStudy
     curves: Mapping[str, ZoomCurve]
     published: Mapping[str, ZoomCurve]
+    physical: Mapping[str, PhysicalResults]
     lattices: Mapping[str, Mapping[str, Any]]
     training: Mapping[str, Mapping[str, Any]]
     pictures: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
@@ -89,6 +92,7 @@ def run_lattice(
         study,
         {n: ZoomCurve.from_dict(f["curve"]) for n, f in found.items()},
         {n: ZoomCurve.from_dict(f["published"]) for n, f in found.items()},
+        {n: f["physical"] for n, f in found.items()},
         {n: f["lattices"] for n, f in found.items()},
         {n: training_facts(store, n) for n in names},
         {n: f["pictures"] for n, f in found.items()},
@@ -114,9 +118,11 @@ class _Run:
         self._range = float(high - low)
         curve = self._result("curve", lambda: self._curve(fine, methods).to_dict())
         published = self._result("published", lambda: self._as_published(fine, methods).to_dict())
+        pieces = self.size.pieces[kind.name]
+        physical = judge_physically(self.recorded, pieces, kind.sr_factor, methods, self._range, self._result)
         lattices = self._result("lattices", lambda: self._lattices(methods))
         return {
-            "curve": curve, "published": published, "lattices": lattices, "notes": notes,
+            "curve": curve, "published": published, "physical": physical, "lattices": lattices, "notes": notes,
             "pictures": self._pictures(methods),
         }  # fmt: skip
 
@@ -130,11 +136,12 @@ class _Run:
         from finescan.models import Model, build
         from finescan.training.contestants import make_card
 
-        single = self._patches("single-scale")
-        card = make_card(single, "bicubic", {}, {})
+        first = self.kind.methods[0]
+        patches = self._patches(first)
+        card = make_card(patches, "bicubic", {}, {})
         models = {"bicubic": Model(build("bicubic", self.kind.sr_factor), card)}
         for method in self.kind.methods:
-            models[method] = self._learned(method, single if method == "single-scale" else None)
+            models[method] = self._learned(method, patches if method == first else None)
         ours = self._config(data.OURS)
         return models, [f"finescan learned {ours}, with {ours.decoupling:.0%} of the noise decoupled."]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from finescan import io
 from finescan.patches import PRESETS, MultiscaleConfig, ZoomScale, multiscale_default
-from finescan.simulation import LatticeScan, Scanner, simulate_lattice
+from finescan.simulation import LatticePair, LatticeScan, Scanner, simulate_lattice
 from finescan.simulation.scanner import expected
 from finescan.values import Image
 
@@ -80,6 +80,23 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """What of the coarse picture is looked for in the fine one.
+
+    Parameters
+    ----------
+    percent : levels, 100 = the resolution of the pictures that are learned from.
+    per_side : pieces along each side of the coarse picture.
+    piece_px : largest side of a piece. Short where the two scans drift differently: a piece is scaled and turned, but
+        not sheared, and 3 % are a third of graphite's period over 96 px.
+    """
+
+    percent: tuple[float, ...]
+    per_side: int
+    piece_px: int
+
+
+@dataclass(frozen=True)
 class Size:
     """How much is recorded and how long networks learn.
 
@@ -89,6 +106,7 @@ class Size:
     pictures : kind -> coarse pictures that train.
     levels : kind -> zoom levels that are judged, from the coarse one to the fine one.
     lattice_px : edge of the coarse picture whose lattice is judged.
+    pieces : kind -> of the physical evaluation.
     architecture : of the networks.
     minutes : of every training; None = as published.
     steps : of every training instead, if not 0: the same bits in every run.
@@ -98,16 +116,24 @@ class Size:
     pictures: Mapping[str, int]
     levels: Mapping[str, int]
     lattice_px: int
+    pieces: Mapping[str, Pieces]
     architecture: str = "fast"
     minutes: float | None = None
     steps: int = 0
 
 
+STEM_PERCENT, STM_PERCENT = (100.0, 200.0, 300.0, 400.0), (100.0, 150.0, 200.0)
+FINE_STEM_PERCENT, FINE_STM_PERCENT = tuple(np.arange(100.0, 401.0, 20).tolist()), (*STM_PERCENT, 120.0, 133.3, 171.4)
+FEW = {"stem": Pieces(STEM_PERCENT, 2, 256), "stm": Pieces(STM_PERCENT, 3, 96)}
+MANY = {"stem": Pieces(FINE_STEM_PERCENT, 4, 256), "stm": Pieces(FINE_STM_PERCENT, 4, 96)}
+
 #: quick: five minutes on two cores; medium: about an hour; full: the published sizes, for a graphics card
 SIZES: dict[str, Size] = {
-    "quick": Size({"stem": 768, "stm": 512}, {"stem": 1, "stm": 1}, {"stem": 7, "stm": 5}, 160, minutes=0.2),
-    "medium": Size({"stem": 2048, "stm": 512}, {"stem": 2, "stm": 8}, {"stem": 16, "stm": 13}, 320, minutes=2.0),
-    "full": Size({"stem": 2048, "stm": 512}, {"stem": 8, "stm": 205}, {"stem": 16, "stm": 13}, 512, "swinir-light"),
+    "quick": Size({"stem": 768, "stm": 512}, {"stem": 1, "stm": 1}, {"stem": 7, "stm": 5}, 160, FEW, minutes=0.2),
+    "medium": Size({"stem": 2048, "stm": 512}, {"stem": 2, "stm": 8}, {"stem": 16, "stm": 13}, 320, MANY, minutes=2.0),
+    "full": Size(
+        {"stem": 2048, "stm": 512}, {"stem": 8, "stm": 205}, {"stem": 16, "stm": 13}, 512, MANY, "swinir-light"
+    ),
 }
 
 
@@ -120,7 +146,8 @@ class Recorded:
     train : coarse pictures.
     train_fine : fine pictures of the same samples, for the oracle alone.
     test_fine : a fine picture of another sample.
-    test_coarse : a coarse picture of that sample, and what it would show without noise and jitter.
+    test_coarse, test_clean : a coarse picture of that sample, and what it would show without noise and jitter.
+    test_fit : scale and turn (degrees) of what the coarse picture shows in the fine one, as they were recorded.
     """
 
     train: tuple[Image, ...]
@@ -128,6 +155,7 @@ class Recorded:
     test_fine: Image
     test_coarse: Image
     test_clean: Image
+    test_fit: tuple[float, float]
 
 
 def record(kind: Kind, size: Size, seed: int) -> Recorded:
@@ -143,7 +171,15 @@ def record(kind: Kind, size: Size, seed: int) -> Recorded:
         _level(test.fine),
         _level(test.coarse),
         clean(test.coarse),
+        true_fit(test),
     )
+
+
+def true_fit(pair: LatticePair) -> tuple[float, float]:
+    """Mean scale and turn (degrees, from y to x) from the frame of the coarse scan to that of the fine one."""
+    a = np.linalg.inv(pair.fine.warp.matrix) @ pair.coarse.warp.matrix
+    turn = np.degrees(np.arctan2(a[0, 1] - a[1, 0], a[0, 0] + a[1, 1]))
+    return float(np.sqrt(np.linalg.det(a))), float(turn)
 
 
 def _level(scan: LatticeScan) -> Image:

@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any
 import finescan
 from finescan import reporting as rp
 from finescan.studies.lattice_data import KINDS, MAIN, OURS
+from finescan.studies.lattice_physical_page import physical_lines, physical_parts
+from finescan.studies.lattice_words import NAMES, SAMPLES, WORDS
 from finescan.trust.zoom_curves import ZoomCurve
 
 if TYPE_CHECKING:
     from finescan.studies.lattice import LatticeResults
 
-NAMES = {
-    "bicubic": "bicubic",
-    "single-scale": "single-scale (1)",
-    "coarser": "coarser (1, 2)",
-    "finer": "finer (1, 3)",
-    MAIN: "multi-scale (1, 2, 3)",
-    "converging": "converging (with 4)",
-    OURS: "finescan",
-    "oracle": "oracle, learned from fine pictures",
-}
-SAMPLES = {"stem": "GaN, STEM", "stm": "graphite, STM"}
-WORDS = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "gauss-psnr": "Gauss PSNR", "gauss-ms_ssim": "Gauss MS-SSIM"}
 FIGURES = {
     ("stem", "psnr"): "paper's Figure 1",
     ("stem", "ms_ssim"): "paper's Figure 5",
@@ -58,6 +48,7 @@ def build(results: LatticeResults) -> rp.StudyReport:
         chapters=(
             rp.Chapter("Curves over zoom levels", tuple(_curves(results))),
             rp.Chapter("Table 3 of the paper", tuple(_tables(results))),
+            rp.Chapter("Pictures recorded apart", tuple(physical_parts(results.physical))),
             rp.Chapter("Aims", tuple(_aims(aims))),
             rp.Chapter("Atom columns", tuple(_lattices(results))),
             rp.Chapter("Pictures", tuple(_pictures(results))),
@@ -302,7 +293,7 @@ def text_table(results: LatticeResults) -> str:
                 f"{NAMES[n]:36}" + "".join(f"{v:9.{digits}f}" for v in row[metric]) for n, row in curve.scores.items()
             ]
         lines += [f"  {aim}, {metric}: {value:+.3f}, {met}" for aim, metric, value, met in aim_rows(curve)]
-        lines.append("")
+        lines += ["", *physical_lines(kind, results.physical[kind]), ""]
         found = results.lattices[kind]
         for name, one in found.items():
             c = one.get("columns") if isinstance(one, Mapping) else None

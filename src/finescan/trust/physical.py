@@ -38,6 +38,7 @@ TURNS_DEG = tuple(np.linspace(-3.0, 3.0, 25).tolist())
 THINNED_PX = 120
 PERIMETER_PX = 50  # published
 NEAR_PX = 8  # robust: a proposal moves this far while it is scaled and turned
+MOST_POLISH = 4.0  # units of the polishing: where noise is strong, a piece shrunk to nothing correlates best
 LEAST_OVERLAP = 0.5  # of the piece that must lie in the fine image
 
 
@@ -294,6 +295,8 @@ def _polished(piece: Array, fine: Array, start: Array) -> Array:
     spline = ndimage.spline_filter(fine, 3, mode="mirror")
 
     def loss(step: Array) -> float:
+        if np.abs(step).max() > MOST_POLISH:
+            return 1.0
         return -_correlation(piece, *_seen(spline, piece.shape, start + unit * step, prefilter=False))
 
     simplex = np.vstack([np.zeros(4), np.eye(4)])

@@ -158,7 +158,7 @@ def zoom_curve(
             target, coarse, places = _level(picture, ratio, sr_factor, kernel)
             boxes = _crops(target.shape, crop, RIM_PX * sr_factor)
             for name, method in methods.items():
-                answer = places(_checked(name, method(coarse), coarse.shape, sr_factor))
+                answer = places(checked_answer(name, method(coarse), coarse.shape, sr_factor))
                 for m in metrics:
                     row = scores.setdefault((name, m), [])
                     row += [MEASURES[m](answer[b], target[b], data_range) for b in boxes]
@@ -275,7 +275,8 @@ def _require(
             raise InputError("A fine picture has pixels without a grey level. Crop it to where it was recorded.")
 
 
-def _checked(name: str, answer: Array, coarse: Sequence[int], factor: int) -> Array:
+def checked_answer(name: str, answer: Array, coarse: Sequence[int], factor: int) -> Array:
+    """What a method made of a coarse picture of this shape; another size is an InputError that names the method."""
     wanted = tuple(n * factor for n in coarse)
     if answer.shape != wanted:
         raise InputError(

@@ -101,6 +101,18 @@ def test_all_figures_of_the_judgement_are_finite(finished):
     assert facts["scores"]["enhanced"]["psnr"] == pytest.approx(facts["scores"]["fast"]["psnr"], abs=0.05)
 
 
+def test_a_run_flags_probable_omissions_and_inventions_and_says_what_it_learned_them_from(finished):
+    facts = json.loads((finished / "trust.json").read_text())
+    doubts, stored = facts["doubts"], io.read(finished / "flags.tif").array()
+    assert finite(doubts) and doubts["objects"] == "dark" and doubts["objects_learned_from"]["found"] > 10
+    for name, bit in (("invention", 64), ("omission", 128)):
+        share = np.mean((stored & bit) != 0)
+        assert doubts["shares"][name] == pytest.approx(share) == pytest.approx(facts["flags"][name])
+        assert doubts["limits"][name] >= doubts["least_probability"] > 0
+    assert 0 < sum(doubts["shares"].values()) and np.mean((stored & 192) != 0) <= doubts["largest_share"]
+    assert "lost dark objects" in doubts["sentence"]
+
+
 def test_the_headers_are_kept_word_for_word(finished, scans):
     for role in ("coarse", "fine"):
         with tifffile.TiffFile(scans / f"{role}.tif") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -12,7 +14,6 @@ from finescan.trust.local_judgement import UsefulPixel, judge_locally, local_fac
 from finescan.trust.local_resolution import FWHM, local_blur, local_rings
 from finescan.trust.local_similarity import local_ms_ssim, scales
 from finescan.trust.local_windows import Windows, filled, fitting_windows
-from finescan.trust.resolution import RingCurve
 from finescan.values import Grid
 
 NM = (5.0, 5.0)
@@ -176,33 +177,32 @@ def test_other_shapes_and_unknown_thresholds_are_refused():
 
 
 # ---------------------------------------------------------------------------------------- the useful pixel
-def curve(resolution_nm: float) -> RingCurve:
-    """Falls linearly through 0.5 at a period; pixels of 10 nm."""
-    f = np.linspace(0.001, 0.05, 50)
-    return RingCurve(f, np.clip(1 - 0.5 * f * resolution_nm, 0, 1), np.full(50, 100.0), 0.05)
-
-
 def test_pixels_finer_than_the_detail_are_warned_of_and_needed_ones_are_not():
-    fine = UsefulPixel.of(curve(48.0), curve(20.0), 10.0, 40.0)
-    assert fine.too_fine and fine.useful_ratio == pytest.approx(40 / 24, rel=0.02)
-    assert fine.sentence().startswith(
+    fine = UsefulPixel(48.0, 20.0, 10.0, 40.0, "0.5")
+    assert fine.too_fine and fine.useful_ratio == pytest.approx(40 / 24)
+    assert fine.sentence() == (
         "The map has pixels of 10 nm but holds detail down to 48 nm only (ring correlation 0.5 with held-out fine "
-        "scan): pixels finer than 24 nm show nothing more."
+        "scan): pixels finer than 24 nm show nothing more. The useful ratio to the coarse pixels is 1.7, the delivered "
+        "one 4."
     )
-    assert "The useful ratio to the coarse pixels is 1.7, the delivered one 4." in fine.sentence()
-    needed = UsefulPixel.of(curve(22.0), curve(20.0), 10.0, 40.0)
+    needed = UsefulPixel(22.0, 20.0, 10.0, 40.0, "0.5")
     assert not needed.too_fine and "which its pixels of 10 nm are needed for" in needed.sentence()
+    alone = UsefulPixel(48.0, 20.0, 10.0, math.nan, "0.5")
+    assert alone.sentence().endswith("show nothing more.") and alone.to_dict()["ratio"] is None
+    lost = UsefulPixel(2000.0, 20.0, 10.0, 40.0, "1/7")
+    assert lost.sentence().endswith(
+        "finer than 1 µm show nothing more. That is coarser than the coarse pixels of 40 nm themselves."
+    )
 
 
 def test_a_noisy_fine_scan_gives_no_warning_but_says_so():
-    found = UsefulPixel.of(curve(48.0), curve(45.0), 10.0, 40.0)
+    found = UsefulPixel(48.0, 45.0, 10.0, 40.0, "0.5")
     assert found.noise_limited and not found.too_fine
     assert "the noise of the fine scan itself hides" in found.sentence()
-    assert found.to_dict()["useful_ratio"] == pytest.approx(40 / 24, rel=0.02)
+    assert found.to_dict()["useful_ratio"] == pytest.approx(40 / 24)
 
 
 def test_a_map_that_agrees_with_nothing_says_so():
-    none = RingCurve(np.linspace(0.001, 0.05, 50), np.zeros(50), np.full(50, 100.0), 0.05)
-    found = UsefulPixel.of(none, curve(20.0), 10.0, 40.0)
+    found = UsefulPixel(math.nan, 20.0, 10.0, 40.0, "0.5")
     assert found.to_dict()["resolution_nm"] is None and not found.too_fine
     assert "No common detail was found" in found.sentence()

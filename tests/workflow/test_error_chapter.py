@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from finescan import io, workflow
+from finescan.errors import OutputError
 from finescan.trust import Consistency
 from finescan.trust.local_judgement import UsefulPixel, judge_locally, local_facts
 from finescan.trust.local_windows import Windows
 from finescan.values import Grid, Image
-from finescan.workflow.held_out_maps import HeldOutMaps, map_held_out, summary_lines
+from finescan.workflow.held_out_maps import map_held_out
 from finescan.workflow.page_errors import chapter, painted
+from finescan.workflow.place_maps import HeldOutMaps, summary_lines
 
 FACTOR, SIDE = 4, 40  # coarse pixels
 
@@ -176,3 +179,28 @@ def test_nothing_at_all_is_known_of_two_pictures_without_anything_in_common():
     row = local_facts([local])["images"]["e"]
     assert row["blur_fwhm_nm"]["median"] is None and row["blur_fwhm_nm"]["unread_share"] == 1.0
     assert row["frc_nm"]["unread_share"] > 0.9
+
+
+# ---------------------------------------------------------------------------------------- results of other programs
+def test_evaluate_writes_the_maps_of_any_result(tmp_path):
+    fine = scene(6)
+    grid = Grid.of(fine.shape, 10.0)
+    result = ndimage.gaussian_filter(fine, 2.5) + np.random.default_rng(2).normal(0, 2, fine.shape)
+    coarse = fine.reshape(SIDE, FACTOR, SIDE, FACTOR).mean((1, 3))
+    for name, values, where in (("result", result, grid), ("fine", fine, grid), ("coarse", coarse, grid.coarsen(4))):
+        io.write(tmp_path / f"{name}.tif", Image(values.astype(np.float32), where, name))
+    judged = workflow.evaluate_files(
+        tmp_path / "result.tif", tmp_path / "fine.tif", coarse=tmp_path / "coarse.tif", maps=tmp_path / "maps"
+    )
+    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == sorted(judged.facts["maps"])
+    blur = io.read(tmp_path / "maps" / "blur_fwhm_nm.tif")
+    assert blur.grid.pixel_size_nm == (160.0, 160.0)
+    row = judged.facts["local_resolution"]["images"]["result"]["blur_fwhm_nm"]
+    assert np.nanmedian(blur.array()) == pytest.approx(row["median"]) == pytest.approx(2.355 * 25, rel=0.1)
+    assert io.read(tmp_path / "maps" / "omission.tif").grid.shape == (SIDE, SIDE)
+    assert "The map has pixels of 10 nm but holds detail down to" in str(judged)
+    with pytest.raises(OutputError, match="is not empty"):
+        workflow.evaluate_files(tmp_path / "result.tif", tmp_path / "fine.tif", maps=tmp_path / "maps")
+    alone = workflow.evaluate_files(tmp_path / "result.tif", tmp_path / "fine.tif", maps=tmp_path / "alone")
+    assert alone.facts["maps"] == ["blur_fwhm_nm.tif", "frc_nm.tif", "ms_ssim.tif"]
+    assert alone.facts["error_maps"]["omission"] is None  # a coarse scan tells what an ordinary error is

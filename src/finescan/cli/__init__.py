@@ -273,6 +273,9 @@ def evaluate(
     uncertainty: Annotated[
         Path | None, typer.Option(help="Write the half width of the 90 % interval of every pixel to this picture.")
     ] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Write maps of resolution, likeness and kinds of error to this folder.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -297,6 +300,7 @@ def evaluate(
         reading=reading,
         output=output,
         uncertainty=uncertainty,
+        maps=maps,
         overwrite=overwrite,
     )
     show(judged, as_json)

@@ -32,6 +32,9 @@ from finescan.trust.error_maps import ErrorMaps, error_maps
 from finescan.trust.evaluation import evaluate
 from finescan.trust.intensities import match_intensities
 from finescan.trust.likeness import Likeness, compare_looks, compare_with_card
+from finescan.trust.local_judgement import LocalJudgement, UsefulPixel, judge_locally
+from finescan.trust.local_resolution import LocalRings, local_blur, local_rings
+from finescan.trust.local_similarity import local_ms_ssim
 from finescan.trust.metrics import METRICS, Metric, essim, matched, ms_ssim, psnr, rmse, ssim
 from finescan.trust.part_likeness import PartLikeness, compare_parts
 from finescan.trust.report import Block, Gain, Score, TrustReport
@@ -83,6 +86,8 @@ __all__ = [
     "Gain",
     "GreyDistance",
     "Likeness",
+    "LocalJudgement",
+    "LocalRings",
     "Metric",
     "PartLikeness",
     "RingCurve",
@@ -92,6 +97,7 @@ __all__ = [
     "SliceFlicker",
     "TileScores",
     "TrustReport",
+    "UsefulPixel",
     "VolumeMetric",
     "VolumeScores",
     "blur_fit",
@@ -113,8 +119,12 @@ __all__ = [
     "fit_psf_sigma",
     "grey_distance",
     "grey_statistics",
+    "judge_locally",
     "judge_volume",
     "local_average",
+    "local_blur",
+    "local_ms_ssim",
+    "local_rings",
     "match_intensities",
     "matched",
     "measure_acceleration",

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from finescan.trust.local_resolution import FWHM, THRESHOLD, LocalRings, local_blur, local_rings
 from finescan.trust.local_similarity import local_ms_ssim, scales
 from finescan.trust.local_windows import Floats, Windows, fitting_windows, quantiles
-from finescan.trust.resolution import RingCurve
 from finescan.values import Grid
 
 TOO_FINE = 1.25  # the useful pixel over the delivered one, from which a warning is due
@@ -109,6 +108,20 @@ def local_facts(places: Sequence[LocalJudgement]) -> dict[str, Any]:
     }
 
 
+def threshold_words(name: str) -> str:
+    """The correlation of a threshold: "0.5", "1/7" or "half a bit"."""
+    return _THRESHOLD_WORDS[name]
+
+
+def length(nm: float) -> str:
+    """A length in nm or µm, with three figures.
+
+    >>> length(47.91), length(2130.0)
+    ('47.9 nm', '2.13 µm')
+    """
+    return f"{nm / 1e3:.3g} µm" if nm >= 999.5 else f"{nm:.3g} nm"
+
+
 def _spreads(places: Sequence[LocalJudgement], name: str) -> dict[str, Any]:
     maps = [{**p.maps(name), "blur_sigma_nm": p.sigma_nm[name]} for p in places]
     return {
@@ -129,7 +142,7 @@ class UsefulPixel:
     ----------
     resolution_nm : period down to which the map agrees with held-out fine scan; NaN = it agrees on nothing.
     limit_nm : what a perfect map would have come to, for the noise of the fine scan; NaN = not known.
-    pixel_nm, coarse_nm : delivered pixels, and recorded ones.
+    pixel_nm, coarse_nm : delivered pixels, and recorded ones (NaN = not known).
     threshold : correlation, in words.
     """
 
@@ -138,14 +151,6 @@ class UsefulPixel:
     pixel_nm: float
     coarse_nm: float
     threshold: str
-
-    @classmethod
-    def of(
-        cls, measured: RingCurve, limit: RingCurve, pixel_nm: float, coarse_nm: float, threshold: str = THRESHOLD
-    ) -> UsefulPixel:
-        """From the ring correlation with the fine scan, and the one a perfect map would have."""
-        found, best = (c.resolution_nm(threshold) for c in (measured, limit))
-        return cls(found, best, pixel_nm, coarse_nm, _THRESHOLD_WORDS[threshold])
 
     @property
     def useful_nm(self) -> float:
@@ -169,12 +174,11 @@ class UsefulPixel:
             return (
                 f"No common detail was found ({with_what}): what the map shows beyond the coarse scan is not confirmed."
             )
-        held, pixel, useful = (f"{v:.3g} nm" for v in (self.resolution_nm, self.pixel_nm, self.useful_nm))
+        held, pixel, useful = (length(v) for v in (self.resolution_nm, self.pixel_nm, self.useful_nm))
         if self.too_fine:
             return (
                 f"The map has pixels of {pixel} but holds detail down to {held} only ({with_what}): pixels finer than "
-                f"{useful} show nothing more. The useful ratio to the coarse pixels is {self.useful_ratio:.2g}, the "
-                f"delivered one {self.ratio:.2g}."
+                f"{useful} show nothing more.{self._ratios()}"
             )
         if self.noise_limited and self.useful_nm > TOO_FINE * self.pixel_nm:
             return (
@@ -182,6 +186,13 @@ class UsefulPixel:
                 "of the fine scan itself hides whether there is detail."
             )
         return f"The map holds detail down to {held} ({with_what}), which its pixels of {pixel} are needed for."
+
+    def _ratios(self) -> str:
+        if math.isnan(self.coarse_nm):
+            return ""
+        if self.useful_ratio < 1:
+            return f" That is coarser than the coarse pixels of {length(self.coarse_nm)} themselves."
+        return f" The useful ratio to the coarse pixels is {self.useful_ratio:.2g}, the delivered one {self.ratio:.2g}."
 
     @property
     def ratio(self) -> float:

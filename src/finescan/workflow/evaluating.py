@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,15 @@ from finescan.errors import InputError, OutputError
 from finescan.registration import register, require_found
 from finescan.trust.map_intervals import Intervals, intervals_of
 from finescan.values import Grid, Image, Region
-from finescan.workflow.folder import write_json
+from finescan.workflow.folder import make_folder, require_empty, write_json
+from finescan.workflow.place_maps import (
+    HeldOutMaps,
+    PlaceMaps,
+    errors_under,
+    summary_lines,
+    useful_pixel,
+    write_maps,
+)
 from finescan.workflow.reading import Outcome, Reading
 
 TILES = 4  # tiles along each side of the compared area
@@ -30,6 +39,7 @@ def evaluate_files(
     reading: Reading | None = None,
     output: str | Path | None = None,
     uncertainty: str | Path | None = None,
+    maps: str | Path | None = None,
     overwrite: bool = False,
 ) -> Outcome:
     """Scores of an enhanced image against a fine scan of a part of it.
@@ -44,6 +54,8 @@ def evaluate_files(
     output : JSON file for all figures.
     uncertainty : picture to write: half width of the 90 % interval of every pixel of the result, in grey levels, from
         how wrong the result is where the reference shows it.
+    maps : folder for pictures of how sharp and how alike the result is place by place and, with the coarse scan, of
+        what it lacks, invents, and contradicts; their figures are among the facts.
 
     Raises
     ------
@@ -52,6 +64,8 @@ def evaluate_files(
     for path in (output, uncertainty):
         if path is not None and Path(path).exists() and not overwrite:
             raise OutputError(f"{path} exists. Choose another name, or pass --overwrite.")
+    if maps is not None:
+        require_empty(Path(maps), overwrite=overwrite)
     reading = reading or Reading()
     ours, theirs = reading.coarse(result), reading.fine(reference)
     if ours.grid.ndim == 3:
@@ -59,14 +73,16 @@ def evaluate_files(
 
         if uncertainty is not None:
             raise InputError("Intervals of results of other programs are there for pictures, but a volume came.")
+        if maps is not None:
+            raise InputError("Maps of errors and resolution are there for pictures, but a volume came.")
         volume = None if coarse is None else io.read_volume(coarse)
         return evaluate_volumes(ours, theirs, volume, None if output is None else Path(output))
     truth, box = _reference_on(ours, theirs)
     part = ours.crop(box)
     images = {"result": np.asarray(part.data, np.float32)}
     scale_px: tuple[float, ...] = USUAL_SCALE_PX
-    if coarse is not None:
-        recorded = io.read(coarse)
+    recorded = None if coarse is None else io.read(coarse)
+    if recorded is not None:
         images = {"bicubic": _interpolated(recorded, part.grid, truth), **images}
         scale_px = recorded.grid.sr_factor(ours.grid)
     grey = trust.grey_statistics(truth)
@@ -86,6 +102,10 @@ def evaluate_files(
     facts["intervals"] = dict(intervals.facts)
     if uncertainty is not None:
         _write_uncertainty(Path(uncertainty), intervals, overwrite)
+    found = None if maps is None else _place_maps(images, truth, part.grid, recorded, grey.high - grey.low)
+    if maps is not None and found is not None:
+        make_folder(Path(maps))
+        facts |= {**found.facts(), "maps": write_maps(Path(maps), found.places[0], "result", overwrite=overwrite)}
     if output is not None:
         write_json(Path(output), facts)
     lines = [f"{'':10} {'PSNR dB':>8} {'SSIM':>7} {'MS-SSIM':>8}   mean of {report.facts['n_blocks']} blocks"]
@@ -94,7 +114,33 @@ def evaluate_files(
         matched = row["psnr"].matched
         lines.append(f"{'  matched':10} {matched:8.2f} {row['ssim'].matched:7.4f} {row['ms_ssim'].matched:8.4f}")
     lines += [f"{facts['verdict']}: {facts['sentence']}", str(intervals.facts["sentence"])]
+    if found is not None:
+        told = [] if found.useful is None else [found.useful.sentence()]
+        lines += [*summary_lines(facts), *told, f"{maps}: {', '.join(facts['maps'])}"]
     return Outcome(facts, "\n".join(lines))
+
+
+def _place_maps(
+    images: Mapping[str, NDArray[np.float32]],
+    truth: NDArray[np.float32],
+    grid: Grid,
+    recorded: Image | None,
+    data_range: float,
+) -> HeldOutMaps:
+    """Maps over the compared area; of errors where there is a coarse scan."""
+    known = np.logical_and.reduce([np.isfinite(v) for v in (truth, *images.values())])
+    local = trust.judge_locally(images, truth, known, grid, data_range=data_range)
+    pictures = {"fine": truth, "enhanced": images["result"]}
+    useful, under = None, None
+    if local is not None:
+        useful = useful_pixel(local, "result", grid, None if recorded is None else recorded.grid)
+    if recorded is not None:
+        fine = Image(truth, grid, "reference")
+        edges = trust.saturation_levels(np.asarray(recorded.data)), trust.saturation_levels(truth)
+        check = trust.calibrate(fine, recorded, rails=edges[0], fine_rails=edges[1])
+        under = errors_under(Image(images["result"], grid, "result"), fine, grid, recorded, check)
+    errors, error_grid = under or (None, None)
+    return HeldOutMaps((PlaceMaps(grid, pictures, local, errors, error_grid),), useful)
 
 
 def _write_uncertainty(path: Path, intervals: Intervals, overwrite: bool) -> None:

@@ -17,9 +17,9 @@ from finescan.trust import METRICS, Metric, TrustReport, VolumeMetric
 from finescan.trust.map_intervals import Intervals
 from finescan.values import FLAGS, Grid, Image, Pair, TrustMap
 from finescan.workflow import judging, page_errors, page_merge, page_trust, picture_measures
-from finescan.workflow.held_out_maps import HeldOutMaps, summary_lines
 from finescan.workflow.judging import on_grid
 from finescan.workflow.picture_measures import PictureMeasures
+from finescan.workflow.place_maps import HeldOutMaps, summary_lines
 from finescan.workflow.plan import Plan
 from finescan.workflow.suggesting import Suggestion
 

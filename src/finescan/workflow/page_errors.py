@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from finescan import reporting as rp
 from finescan.reporting.chapter import slug
 from finescan.trust import ErrorMaps
-from finescan.trust.local_judgement import LocalJudgement
-from finescan.workflow.held_out_maps import HeldOutMaps, HeldOutPlace
+from finescan.trust.local_judgement import LocalJudgement, length
+from finescan.workflow.place_maps import HeldOutMaps, PlaceMaps
 
 if TYPE_CHECKING:
     from finescan.workflow.page import Finished
@@ -62,7 +62,7 @@ def _words(found: HeldOutMaps, facts: Mapping[str, Any]) -> str:
     return " ".join([words, *(t for t in told if t not in facts["notes"])])
 
 
-def _pictures(place: HeldOutPlace) -> rp.Figure:
+def _pictures(place: PlaceMaps) -> rp.Figure:
     return rp.picture_grid(
         "The held-out place",
         {"": [place.pictures["fine"], place.pictures["enhanced"]]},
@@ -74,7 +74,7 @@ def _pictures(place: HeldOutPlace) -> rp.Figure:
     )
 
 
-def _errors(errors: ErrorMaps, place: HeldOutPlace, facts: Mapping[str, Any]) -> rp.Figure:
+def _errors(errors: ErrorMaps, place: PlaceMaps, facts: Mapping[str, Any]) -> rp.Figure:
     shown = {k: v for k, v in vars(errors).items() if np.isfinite(v).any()}
     words = [f"{100 * facts[k]['share_above_1']:.1f} % above 1" for k in shown]
     rows, columns = errors.omission.shape
@@ -98,8 +98,8 @@ def _rows(local: LocalJudgement, facts: Mapping[str, Any]) -> list[tuple[str, st
     """Title, key, unit, colours and what to read from it."""
     windows = local.windows
     nm = windows.size_px * max(local.grid.pixel_size_nm) / windows.step_px
-    size = f"{windows.size_px} px ({_length(nm)}) in steps of {windows.step_px} px"
-    correlation, longest = facts["threshold_correlation"], _length(nm / 2)
+    size = f"{windows.size_px} px ({length(nm)}) in steps of {windows.step_px} px"
+    correlation, longest = facts["threshold_correlation"], length(nm / 2)
     return [
         (
             "Blur: full width",
@@ -175,10 +175,6 @@ def _rounded(value: float | None) -> str:
     return "not known" if value is None else f"{value:.3g}"
 
 
-def _length(nm: float) -> str:
-    return f"{nm / 1e3:.3g} µm" if nm >= 1e3 else f"{nm:.3g} nm"
-
-
-def _size(place: HeldOutPlace) -> tuple[float, float]:
+def _size(place: PlaceMaps) -> tuple[float, float]:
     y, x = place.grid.pixel_size_nm
     return y, x

@@ -148,7 +148,7 @@ def complete(
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     job.notes += ranges.notes
     model_intervals.keep_from_run(job, model, method, ranges)
-    local = map_held_out(patches, lr, contestants["bicubic"], enhanced, check)
+    local = map_held_out(patches, lr, contestants["bicubic"], enhanced, check, report)
     job.notes += local.notes
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     measured = picture_measures.measure(

@@ -1,0 +1,167 @@
+"""Maps of errors, resolution and likeness of places with fine scan: facts, words, files. No network is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import io
+from finescan.errors import InputError
+from finescan.trust import Consistency, ErrorMaps, error_maps
+from finescan.trust.local_judgement import LocalJudgement, UsefulPixel, length, local_facts, threshold_words
+from finescan.values import Grid, Image, Region
+
+ENHANCED, BICUBIC = "enhanced", "bicubic"
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PlaceMaps:
+    """The held-out part of one fine scan.
+
+    Parameters
+    ----------
+    grid : of the pictures.
+    pictures : "fine" and "enhanced"; NaN where no fine scan is held out.
+    local : maps over windows; None = no window fits in.
+    errors : on the coarse pixels under the pictures; None = too little is known.
+    error_grid : of these coarse pixels.
+    """
+
+    grid: Grid
+    pictures: Mapping[str, Floats]
+    local: LocalJudgement | None
+    errors: ErrorMaps | None
+    error_grid: Grid | None = None
+
+
+@dataclass(frozen=True)
+class HeldOutMaps:
+    """What is known place by place.
+
+    Parameters
+    ----------
+    places : the largest first.
+    useful : how fine pixels show anything more; None = not known.
+    """
+
+    places: tuple[PlaceMaps, ...]
+    useful: UsefulPixel | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know: pixels finer than the detail in them."""
+        found = self.useful
+        return [] if found is None or not (found.too_fine or np.isnan(found.resolution_nm)) else [found.sentence()]
+
+    def facts(self) -> dict[str, Any]:
+        """ "local_resolution" and "error_maps" as plain JSON values."""
+        local = local_facts([p.local for p in self.places if p.local is not None])
+        local["useful_pixel"] = None if self.useful is None else self.useful.to_dict()
+        return {"local_resolution": local, "error_maps": error_facts([p.errors for p in self.places if p.errors])}
+
+
+def useful_pixel(
+    local: LocalJudgement, name: str, delivered: Grid, coarse: Grid | None = None, resolution_nm: float | None = None
+) -> UsefulPixel:
+    """How fine pixels of an image show anything more.
+
+    Parameters
+    ----------
+    delivered, coarse : pixels of the image, and those that were recorded (None = not known).
+    resolution_nm : measured on blocks that are larger than the windows; None = from all windows together.
+    """
+    rings = local.rings[name]
+    found, limit = (c.resolution_nm(local.threshold) for c in (rings.pooled, rings.limit))
+    recorded = math.nan if coarse is None else max(coarse.pixel_size_nm)
+    found = found if resolution_nm is None else resolution_nm
+    return UsefulPixel(found, limit, max(delivered.pixel_size_nm), recorded, threshold_words(local.threshold))
+
+
+def errors_under(
+    result: Image, fine: Image, inner: Grid, lr: Image, check: Consistency
+) -> tuple[ErrorMaps, Grid] | None:
+    """Error maps on the coarse pixels under a place, and their grid; None where hardly any pixel counts.
+
+    Parameters
+    ----------
+    result, fine : around the place, on one grid; degrading looks beyond the place. NaN = does not count.
+    inner : grid of the place.
+    check : where it says nothing, consistency is NaN.
+    """
+    around, under = (_under(g, lr) for g in (result.grid, inner))
+    try:
+        found = error_maps(result, fine, lr.crop(around), check)
+    except InputError:
+        return None
+    offset = np.subtract(under.start, around.start)
+    part = tuple(slice(a, a + n) for a, n in zip(offset.tolist(), under.shape, strict=True))
+    seen = np.isfinite(found.omission[part])
+    consistency = np.where(seen & check.informative, found.consistency[part], np.nan).astype(np.float32)
+    return ErrorMaps(consistency, found.omission[part], found.invention[part]), under.own_grid
+
+
+def _under(grid: Grid, lr: Image) -> Region:
+    """The coarse pixels under a grid of the same frame."""
+    ends = [lr.grid.to_index(np.add(grid.edge_nm, v)) + 0.5 for v in (np.zeros(2), grid.extent_nm)]
+    return Region.clipped(lr.grid, np.floor(ends[0] + 1e-6).tolist(), np.ceil(ends[1] - 1e-6).tolist())
+
+
+def error_facts(found: Sequence[ErrorMaps]) -> dict[str, Any]:
+    """Per kind of error: median, and share of the coarse pixels above 1, the ordinary limit; None = not known."""
+    out: dict[str, Any] = {}
+    for kind in ("consistency", "omission", "invention"):
+        values = np.concatenate([np.zeros(0, np.float32), *(getattr(e, kind).ravel() for e in found)])
+        values = values[np.isfinite(values)]
+        known = (
+            {"median": float(np.median(values)), "share_above_1": float(np.mean(values > 1))} if values.size else None
+        )
+        out[kind] = known
+    return out
+
+
+def summary_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What is printed of it."""
+    local, errors = facts.get("local_resolution") or {}, facts.get("error_maps") or {}
+    lines = []
+    rows = local.get("images") or {}
+    if rows:
+        figures = "; ".join(f"{n} {_figures(r)}" for n, r in rows.items())
+        lines.append(
+            f"places: medians of {local['windows']} windows of {local['window_px']} px, blur (full width), detail "
+            f"(ring correlation {local['threshold_correlation']}), MS-SSIM: {figures}"
+        )
+    shares = ", ".join(f"{k} {100 * v['share_above_1']:.1f} %" for k, v in errors.items() if v)
+    if shares:
+        lines.append(f"errors beyond the ordinary on held-out coarse pixels: {shares}")
+    return lines
+
+
+def write_maps(folder: Path, place: PlaceMaps, name: str, *, overwrite: bool = False) -> list[str]:
+    """Every map as a float32 picture with its pixel size (NaN = not known); names of the files.
+
+    Parameters
+    ----------
+    name : of the image whose maps are written.
+    """
+    made: dict[str, tuple[Floats, Grid]] = {}
+    if place.local is not None:
+        made |= {k: (v, place.local.grid) for k, v in place.local.maps(name).items()}
+    if place.errors is not None and place.error_grid is not None:
+        made |= {k: (v, place.error_grid) for k, v in vars(place.errors).items()}
+    for key, (values, grid) in made.items():
+        io.write(folder / f"{key}.tif", Image(values, grid, key), overwrite=overwrite)
+    return [f"{key}.tif" for key in made]
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    blur, detail, alike = (row[k]["median"] for k in ("blur_fwhm_nm", "frc_nm", "ms_ssim"))
+    lengths = ", ".join("?" if v is None else length(v) for v in (blur, detail))
+    return f"{lengths}, {'?' if alike is None else f'{alike:.3f}'}"

@@ -109,7 +109,7 @@ def test_a_run_flags_probable_omissions_and_inventions_and_says_what_it_learned_
         share = np.mean((stored & bit) != 0)
         assert doubts["shares"][name] == pytest.approx(share) == pytest.approx(facts["flags"][name])
         assert doubts["limits"][name] >= doubts["least_probability"] > 0
-    assert 0 < sum(doubts["shares"].values()) and np.mean((stored & 192) != 0) <= doubts["largest_share"]
+    assert sum(doubts["shares"].values()) > 0 and np.mean((stored & 192) != 0) <= doubts["largest_share"]
     assert "lost dark objects" in doubts["sentence"]
 
 

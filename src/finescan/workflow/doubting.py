@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,13 @@ class Doubted:
     flags : on the grid of the coarse map.
     facts : plain JSON values for ``trust.json``.
     notes : sentences for the user.
+    maps : per kind of error the probability per coarse pixel, float32; none where nothing is predicted.
     """
 
     flags: TrustMap
     facts: dict[str, Any]
     notes: tuple[str, ...] = ()
+    maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def mark_doubts(
@@ -96,7 +98,7 @@ def mark_doubts(
         "test_blocks": judged,
         "sentence": " ".join(_ranking(kind, objects.kind, row) for kind, row in judged.items()),
     }
-    return Doubted(_marked(flags, masks), facts, _notes(doubts, objects))
+    return Doubted(_marked(flags, masks), facts, _notes(doubts, objects), maps)
 
 
 def of_key(wanted: str) -> list[Any]:

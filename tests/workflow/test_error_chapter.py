@@ -112,7 +112,7 @@ def test_every_map_has_a_colour_bar_a_unit_and_what_to_read_from_it(found):
         assert f">{kind}</text>" in words
     assert "times the limit" in words and "ring correlation 0.5" in words
     median = found.facts()["local_resolution"]["images"]["enhanced"]["blur_fwhm_nm"]["median"]
-    assert f"enhanced, median {median:.3g}" in words
+    assert f"enhanced, median {median:.3g} nm" in words
     table = next(p for p in made.parts if not isinstance(p, str) and p.title.startswith("Blur")).tables[0]
     assert [r[0] for r in table.rows] == ["enhanced", "bicubic"] and table.rows[0][1] == pytest.approx(median)
 
@@ -199,6 +199,7 @@ def test_evaluate_writes_the_maps_of_any_result(tmp_path):
     assert np.nanmedian(blur.array()) == pytest.approx(row["median"]) == pytest.approx(2.355 * 25, rel=0.1)
     assert io.read(tmp_path / "maps" / "omission.tif").grid.shape == (SIDE, SIDE)
     assert "The map has pixels of 10 nm but holds detail down to" in str(judged)
+    assert "(ring correlation 0.5 with the reference)" in str(judged)
     with pytest.raises(OutputError, match="is not empty"):
         workflow.evaluate_files(tmp_path / "result.tif", tmp_path / "fine.tif", maps=tmp_path / "maps")
     alone = workflow.evaluate_files(tmp_path / "result.tif", tmp_path / "fine.tif", maps=tmp_path / "alone")

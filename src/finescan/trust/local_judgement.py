@@ -144,6 +144,7 @@ class UsefulPixel:
     limit_nm : what a perfect map would have come to, for the noise of the fine scan; NaN = not known.
     pixel_nm, coarse_nm : delivered pixels, and recorded ones (NaN = not known).
     threshold : correlation, in words.
+    against : what it was measured on.
     """
 
     resolution_nm: float
@@ -151,6 +152,7 @@ class UsefulPixel:
     pixel_nm: float
     coarse_nm: float
     threshold: str
+    against: str = "held-out fine scan"
 
     @property
     def useful_nm(self) -> float:
@@ -169,7 +171,7 @@ class UsefulPixel:
 
     def sentence(self) -> str:
         """What it comes to."""
-        with_what = f"ring correlation {self.threshold} with held-out fine scan"
+        with_what = f"ring correlation {self.threshold} with {self.against}"
         if math.isnan(self.resolution_nm):
             return (
                 f"No common detail was found ({with_what}): what the map shows beyond the coarse scan is not confirmed."
@@ -182,7 +184,7 @@ class UsefulPixel:
             )
         if self.noise_limited and self.useful_nm > TOO_FINE * self.pixel_nm:
             return (
-                f"The map agrees with the held-out fine scan down to {held} ({with_what}); finer than that the noise "
+                f"The map agrees with {self.against} down to {held} ({with_what}); finer than that the noise "
                 "of the fine scan itself hides whether there is detail."
             )
         return f"The map holds detail down to {held} ({with_what}), which its pixels of {pixel} are needed for."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def _place_maps(
     useful, under = None, None
     if local is not None:
         useful = useful_pixel(local, "result", grid, None if recorded is None else recorded.grid)
+        useful = replace(useful, against="the reference")
     if recorded is not None:
         fine = Image(truth, grid, "reference")
         edges = trust.saturation_levels(np.asarray(recorded.data)), trust.saturation_levels(truth)

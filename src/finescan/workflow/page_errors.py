@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from finescan.workflow.page import Finished
 
 TOP = 2.0  # of the maps of errors: twice the ordinary limit is the brightest colour
-CELL = 230.0
+CELL = 270.0
 _ERRORS = (
     "Consistency: how far the enhanced map, degraded again, is from the coarse scan. Omission: structure of the fine "
     "scan that the map lacks. Invention: structure of the map that the fine scan does not have. One value per coarse "
@@ -137,7 +137,7 @@ def _over_windows(
     figure = rp.picture_grid(
         title,
         {"": [painted(v, local) for v in maps.values()]},
-        [f"{name}, median {_rounded(spread['median'])}" for name, spread in spreads.items()],
+        [f"{name}, median {_rounded(spread['median'], unit)}" for name, spread in spreads.items()],
         pixel_size_nm=(y, x),
         window=_window(maps),
         colours=colours,
@@ -171,8 +171,10 @@ def painted(values: Floats, local: LocalJudgement) -> Floats:
     return out
 
 
-def _rounded(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.3g}"
+def _rounded(value: float | None, unit: str) -> str:
+    if value is None:
+        return "not known"
+    return length(value) if unit == "nm" else f"{value:.3g}"
 
 
 def _size(place: PlaceMaps) -> tuple[float, float]:

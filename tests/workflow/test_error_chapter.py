@@ -168,7 +168,7 @@ def test_a_run_states_its_maps_in_its_facts_and_on_its_page(finished):
 def test_the_summary_has_medians_and_shares(found):
     places, errors = summary_lines(found.facts())
     assert places.startswith("places: medians of ") and "bicubic" in places
-    assert errors.startswith("errors beyond the ordinary on held-out coarse pixels: consistency ")
+    assert errors.startswith("errors beyond the ordinary limit: consistency ")
     assert summary_lines({}) == []  # a run of volumes has neither
 
 

@@ -130,6 +130,7 @@ def _place_maps(
 ) -> HeldOutMaps:
     """Maps over the compared area; of errors where there is a coarse scan."""
     known = np.logical_and.reduce([np.isfinite(v) for v in (truth, *images.values())])
+    images = {"result": images["result"], **images}  # first in tables
     local = trust.judge_locally(images, truth, known, grid, data_range=data_range)
     pictures = {"fine": truth, "enhanced": images["result"]}
     useful, under = None, None

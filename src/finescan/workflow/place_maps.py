@@ -140,7 +140,7 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
         )
     shares = ", ".join(f"{k} {100 * v['share_above_1']:.1f} %" for k, v in errors.items() if v)
     if shares:
-        lines.append(f"errors beyond the ordinary on held-out coarse pixels: {shares}")
+        lines.append(f"errors beyond the ordinary limit: {shares} of the coarse pixels compared")
     return lines
 
 

@@ -57,7 +57,10 @@ def chapter(found: HeldOutMaps, facts: Mapping[str, Any]) -> tuple[rp.Chapter, .
 
 def _words(found: HeldOutMaps, facts: Mapping[str, Any]) -> str:
     several = f" The largest of {len(found.places)} such places is shown." if len(found.places) > 1 else ""
-    words = f"Where fine scan was held out, the enhanced map can be compared with it place by place.{several}"
+    words = (
+        f"Where fine scan was held out, the enhanced map can be compared with it place by place.{several} Elsewhere "
+        "there is nothing to measure these against, so nothing is said."
+    )
     told = [] if found.useful is None else [found.useful.sentence()]
     return " ".join([words, *(t for t in told if t not in facts["notes"])])
 

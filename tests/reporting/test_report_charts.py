@@ -207,6 +207,16 @@ def test_tables_go_to_other_programs() -> None:
     assert lines[3] == "| 3 | ours | **25.00 ± 0.10** | **0.003000** |" and lines[-1] == "All."
 
 
+def test_columns_that_were_rounded_are_not_padded() -> None:
+    rows = (("a", 0.6, 2.0, 20.703), ("b", 4.0, 3.0, 1.5), ("c", None, 12.0, 0.25))
+    table = Table("T", tuple(Column(n) for n in "nuvw"), rows)
+    assert [line.split(" | ")[1:] for line in markdown(table).splitlines()[2:5]] == [
+        ["0.6", "2", "20.70 |"],
+        ["4.0", "3", "1.500 |"],
+        ["–", "12", "0.2500 |"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

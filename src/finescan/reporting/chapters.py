@@ -77,9 +77,10 @@ def table_html(table: Table) -> str:
 def places_html(places: Places) -> str:
     """Title and rows, each with its picture and a button that the page's script brings to life."""
     heads = "".join(f'<th scope="col">{escape(_with_unit(c))}</th>' for c in places.columns)
+    decimals = _decimals([row.cells for row in places.rows])
     rows = "".join(
         f"<tr><td>{_thumbnail(row.thumbnail, places)}</td>"
-        + "".join(_cell(v, False, k, isinstance(v, int)) for k, v in enumerate(row.cells))
+        + "".join(_cell(v, False, k, decimals[k]) for k, v in enumerate(row.cells))
         + f"<td>{_go_to(row.box, str(row.cells[0]))}</td></tr>"
         for row in places.rows
     )
@@ -112,11 +113,11 @@ def _go_to(box: tuple[float, float, float, float] | None, name: str) -> str:
 
 
 def _bare_table(table: Table) -> str:
-    best, whole = best_cells(table), _whole(table)
+    best, decimals = best_cells(table), _decimals(table.rows)
     heads = "".join(_head(c, k, table) for k, c in enumerate(table.columns))
     rows = []
     for r, row in enumerate(table.rows):
-        cells = "".join(_cell(v, (r, k) in best, k, whole[k]) for k, v in enumerate(row))
+        cells = "".join(_cell(v, (r, k) in best, k, decimals[k]) for k, v in enumerate(row))
         new = r > 0 and table.best_within and _group(table, r) != _group(table, r - 1)
         rows.append(f"<tr{' class=group' if new else ''}>{cells}</tr>")
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
@@ -134,8 +135,8 @@ def _head(column: Column, k: int, table: Table) -> str:
     return f'<th scope="col"{" class=number" if numeric else ""}{spoken}>{escape(column.name)}{unit}{arrow}</th>'
 
 
-def _cell(value: Cell, best: bool, k: int, whole: bool) -> str:
-    text = escape(cell_text(value, whole))
+def _cell(value: Cell, best: bool, k: int, decimals: int | None) -> str:
+    text = escape(cell_text(value, decimals))
     if k == 0:
         return f'<th scope="row">{text}</th>'
     if isinstance(value, str):
@@ -143,8 +144,8 @@ def _cell(value: Cell, best: bool, k: int, whole: bool) -> str:
     return f'<td class="number best">★ {text}</td>' if best else f'<td class="number">{text}</td>'
 
 
-def cell_text(value: Cell, whole: bool = False) -> str:
-    """A cell for readers: four digits (none behind the point if ``whole``), an error with two, a dash for nothing."""
+def cell_text(value: Cell, decimals: int | None = None) -> str:
+    """A cell for readers: four digits (or so many behind the point), an error with two, a dash for nothing."""
     if isinstance(value, str):
         return value
     mean = value.mean if isinstance(value, Score) else value
@@ -154,15 +155,23 @@ def cell_text(value: Cell, whole: bool = False) -> str:
         text = mean_and_error(value)
     elif isinstance(mean, int) or not math.isfinite(mean):
         text = str(mean)
+    elif decimals is not None:
+        text = f"{mean:.{decimals}f}"
     else:
-        text = f"{mean:.0f}" if whole or 1e4 <= abs(mean) < 1e7 else f"{mean:#.4g}".rstrip(".")
+        text = f"{mean:.0f}" if 1e4 <= abs(mean) < 1e7 else f"{mean:#.4g}".rstrip(".")
     return text.replace("-", "−")
 
 
-def _whole(table: Table) -> list[bool]:
-    """Columns whose numbers are all whole."""
-    return [all(isinstance(v, (str, int)) or v is None or (isinstance(v, float) and v.is_integer())
-                for v in (row[k] for row in table.rows)) for k in range(len(table.columns))]  # fmt: skip
+def _decimals(rows: Sequence[Sequence[Cell]]) -> list[int | None]:
+    """Per column, how many digits behind the point its numbers were rounded to; None = not to two or fewer."""
+    return [_rounded_to(column) for column in zip(*rows, strict=True)]
+
+
+def _rounded_to(column: Sequence[Cell]) -> int | None:
+    numbers = [v for v in column if isinstance(v, float) and math.isfinite(v)]
+    if any(isinstance(v, Score) for v in column):
+        return None
+    return next((d for d in range(3) if all(v == round(v, d) for v in numbers)), None)
 
 
 def best_cells(table: Table) -> set[tuple[int, int]]:
@@ -193,12 +202,15 @@ def _number(value: Cell) -> float | None:
 # ------------------------------------------------------------------ for other programs
 def markdown(table: Table) -> str:
     """The table for a document: best values bold."""
-    best, whole = best_cells(table), _whole(table)
+    best, decimals = best_cells(table), _decimals(table.rows)
     heads = [f"{c.name}{f' ({c.unit})' if c.unit else ''}{_ARROWS.get(c.better, '')}" for c in table.columns]
     lines = [heads, [":--", *["--:"] * (len(heads) - 1)]]
     for r, row in enumerate(table.rows):
         lines.append(
-            [f"**{cell_text(v, whole[k])}**" if (r, k) in best else cell_text(v, whole[k]) for k, v in enumerate(row)]
+            [
+                f"**{cell_text(v, decimals[k])}**" if (r, k) in best else cell_text(v, decimals[k])
+                for k, v in enumerate(row)
+            ]
         )
     text = "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |" for cells in lines)
     return f"{text}\n" + (f"\n{table.caption}\n" if table.caption else "")

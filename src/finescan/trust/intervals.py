@@ -240,16 +240,17 @@ def _require_positive(blocks: Sequence[BlockErrors]) -> None:
 def _checked(found: Calibration, checks: Sequence[BlockErrors], used: Sequence[BlockErrors]) -> Calibration:
     """With coverage and widths on the check blocks; widths alone, on the calibration's own, where there are none."""
     shown = checks or used
-    inside = [_coverage(shown, f, scaled=True) for f in found.factors]
+    near = _nearness(shown)
+    inside = [_coverage(shown, f, near, scaled=True) for f in found.factors]
     spread = float(np.mean([b.spread.mean(dtype=np.float64) for b in shown]))
-    equal = [_constant_of(shown, share) for share, _ in inside]
+    equal = _constants_of(shown, [share for share, _ in inside])
     width = tuple(2 * f * spread for f in found.factors)
     narrower = tuple(1 - w / (2 * c) if c > 0 else float("nan") for w, c in zip(width, equal, strict=True))
     found = replace(found, width=width, constant_width=tuple(2 * c for c in found.constants), narrower=narrower)
     if not checks:
         note = "No other held-out block is left to measure the coverage on."
         return replace(found, notes=(*found.notes, note))
-    constant = [_coverage(checks, c, scaled=False)[0] for c in found.constants]
+    constant = [_coverage(checks, c, near, scaled=False)[0] for c in found.constants]
     return replace(
         found,
         check_blocks=len(checks),
@@ -259,20 +260,26 @@ def _checked(found: Calibration, checks: Sequence[BlockErrors], used: Sequence[B
     )
 
 
-def _coverage(blocks: Sequence[BlockErrors], factor: float, *, scaled: bool) -> tuple[float, float]:
+def _nearness(blocks: Sequence[BlockErrors]) -> Any:
+    """How near the blocks lie to each other; None where a place is unknown."""
+    places = [b.place for b in blocks if b.place is not None]
+    return nearness(places) if len(places) == len(blocks) else None
+
+
+def _coverage(blocks: Sequence[BlockErrors], factor: float, near: Any, *, scaled: bool) -> tuple[float, float]:
     """Mean over blocks of the share of pixels within ``factor`` (spreads), and its standard error."""
     limits = [factor * b.spread if scaled else factor for b in blocks]
     shares = np.array([np.mean(np.abs(b.error) <= limit) for b, limit in zip(blocks, limits, strict=True)], np.float64)
-    places = [b.place for b in blocks if b.place is not None]
-    mean, error, _ = mean_and_error(shares, nearness(places) if len(places) == len(blocks) else None)
+    mean, error, _ = mean_and_error(shares, near)
     return mean, error
 
 
-def _constant_of(blocks: Sequence[BlockErrors], share: float) -> float:
-    """Half width of the constant interval that holds so large a share of the blocks' pixels."""
+def _constants_of(blocks: Sequence[BlockErrors], shares: Sequence[float]) -> list[float]:
+    """Half widths of the constant intervals that hold so large shares of the blocks' pixels."""
     thin = [_thinned(b) for b in blocks]
     sizes = _mixture(thin)[1]
-    return _Mixture(sizes.values, sizes.mass * (len(thin) + 1) / len(thin)).quantile(min(share, 1 - 1e-9))
+    whole = _Mixture(sizes.values, sizes.mass * (len(thin) + 1) / len(thin))
+    return [whole.quantile(min(share, 1 - 1e-9)) for share in shares]
 
 
 def _taken(error: Floats, spread: Floats, known: Bool, place: Place) -> BlockErrors:

@@ -18,6 +18,7 @@ from finescan.workflow.judging import on_grid
 from finescan.workflow.lattice_judging import LatticeJudgement
 from finescan.workflow.lr_only_judging import CANDIDATE, KERNELS, Judged
 from finescan.workflow.lr_only_learning import Learned
+from finescan.workflow.lr_only_zoom import zoom_chapter
 from finescan.workflow.page import learning, score_tables, spectra
 from finescan.workflow.plan import Plan
 
@@ -212,9 +213,10 @@ def _tables(done: FinishedAlone) -> tuple[rp.MetricTable, ...]:
 
 
 def _trust(done: FinishedAlone) -> list[rp.Chapter]:
-    chapters = []
+    chapters, trusted = [], float(done.facts["trusted_percent"])
     if done.judged.curve is not None:
-        chapters.append(_reach_chapter(done.judged))
+        chapters.append(_reach_chapter(done.judged, trusted))
+    chapters.append(zoom_chapter(done.images, done.learned, done.judged, trusted))
     if done.facts["contest"] is not None:
         chapters.append(_contest_chapter(done.facts["contest"]))
     chapters.append(_consistency_chapter(done))
@@ -224,7 +226,7 @@ def _trust(done: FinishedAlone) -> list[rp.Chapter]:
     return chapters
 
 
-def _reach_chapter(judged: Judged) -> rp.Chapter:
+def _reach_chapter(judged: Judged, trusted_percent: float) -> rp.Chapter:
     curve = judged.curve
     assert curve is not None
     x = [100 * v for v in curve.levels]
@@ -247,6 +249,9 @@ def _reach_chapter(judged: Judged) -> rp.Chapter:
         rp.Series("trend", ends, [g.mean for g in trend]),
         rp.Series("lower end of the trend's interval", ends, [g.low for g in trend], reference=True),
     ]
+    spread = [v for s in gains for v in np.asarray(s.y, float).tolist() if np.isfinite(v)]
+    limit = [trusted_percent] * 2
+    gains.append(rp.Series(f"trust up to {trusted_percent:.0f} %", limit, [min(spread), max(spread)], reference=True))
     figures.append(
         rp.curve_panels(
             "Gain over bicubic interpolation", {"": gains}, x_label="level, % of the recorded resolution",

@@ -57,6 +57,16 @@ def test_everything_that_was_promised_is_there_and_nothing_unfinished(finished_v
     assert not left and not list(finished_volume.glob("work-*"))
 
 
+def test_places_worth_scanning_again_are_listed_and_none_is_recorded(finished_volume):
+    found = json.loads((finished_volume / "trust.json").read_text())["suggested_rescans"]
+    assert found["places"] and found["error_unit"].startswith("squared grey levels")
+    fine = np.array([[4, 4.5, 4.5], [24, 31.5, 31.5]])  # the middle 20 x 27 x 27 coarse voxels
+    for place in found["places"]:
+        middle = np.array(place["centre_px"]) + 0.5
+        assert not ((fine[0] + 3 < middle) & (middle < fine[1] - 3)).all() and 0 < place["reduction"] < 1
+    assert "Where to scan again" in (finished_volume / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_plan_gives_every_choice_with_a_sentence(finished_volume):
     choices = yaml.safe_load((finished_volume / "plan.yaml").read_text())["choices"]
     assert choices["target.pixel_size_nm"]["value"] == [1500.0] * 3

@@ -13,6 +13,7 @@ from finescan.rescan.planning import plan_rescan
 from finescan.rescan.stage import StageTransform, stage_from_header, stage_from_landmarks
 from finescan.rescan.times import Frame, ScanTimes, spoken
 from finescan.rescan.travel import ORDERS, order_points
+from finescan.rescan.volume_places import VolumePlace, choose_places, error_cells
 
 __all__ = [
     "EXPORTERS",
@@ -28,6 +29,9 @@ __all__ = [
     "RescanPlan",
     "ScanTimes",
     "StageTransform",
+    "VolumePlace",
+    "choose_places",
+    "error_cells",
     "expected_error",
     "exported",
     "formats_of",

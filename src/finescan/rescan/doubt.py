@@ -6,6 +6,7 @@ map over 24 x 24 coarse pixels followed the local variance of the coarse map wit
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from finescan.values import Grid, Image, TrustMap
 
 NORMAL_90 = 1.645  # half width of the 90 % interval of a normal distribution over its standard deviation
 _BAND = 512  # rows of the enhanced map at a time
+_SLAB = 1 << 23  # voxels of an enhanced volume at a time
 NEAR_PX = 1.0  # sigma of the Gaussian within which the variance is taken
 
 #: How many times the variance is expected to be wrong under a flag. Judgement: in the simulations the error under
@@ -85,21 +87,25 @@ def mean_under(fine: Image, coarse: Grid, change: Callable[[NDArray[np.float32]]
 
     Parameters
     ----------
-    fine : picture on a finer grid of the same frame; read a band of rows at a time.
+    fine : picture or volume on a finer grid of the same frame; read a band of rows (slices) at a time.
     coarse : grid of the result.
     change : from grey levels to what is averaged.
     """
-    rows, columns = (fine.grid.pixels_under(coarse, axis) for axis in range(2))
-    starts = np.searchsorted(columns, np.arange(coarse.shape[1]))
+    owners = [fine.grid.pixels_under(coarse, axis) for axis in range(coarse.ndim)]
+    starts = [np.searchsorted(o, np.arange(n)) for o, n in zip(owners, coarse.shape, strict=True)]
     total = np.zeros(coarse.shape)
-    for first in range(0, fine.grid.shape[0], _BAND):
-        band = change(np.asarray(fine.data[first : first + _BAND], np.float32))
-        np.add.at(total, rows[first : first + _BAND], np.add.reduceat(band, starts, axis=1, dtype=np.float64))
-    counts = np.bincount(rows, minlength=coarse.shape[0])[:, None] * np.bincount(columns, minlength=coarse.shape[1])
+    step = _BAND if coarse.ndim == 2 else max(1, _SLAB // int(np.prod(fine.grid.shape[1:])))
+    for first in range(0, fine.grid.shape[0], step):
+        band = change(np.asarray(fine.data[first : first + step], np.float32))
+        for axis in range(1, coarse.ndim):
+            band = np.add.reduceat(band, starts[axis], axis=axis, dtype=np.float64)
+        np.add.at(total, owners[0][first : first + step], band)
+    per_axis = [np.bincount(o, minlength=n) for o, n in zip(owners, coarse.shape, strict=True)]
+    counts = functools.reduce(np.multiply.outer, per_axis)
     return (total / np.maximum(counts, 1)).astype(np.float32)
 
 
-def flag_sentences(trust: TrustMap, box: tuple[slice, slice]) -> list[str]:
+def flag_sentences(trust: TrustMap, box: tuple[slice, ...]) -> list[str]:
     """The flags of a part of the map with their share, commonest first; shares below 1 % count as none."""
     part = TrustMap(np.asarray(trust.flags[box]), trust.grid.crop(*_ends(box)))
     shares = sorted(part.shares().items(), key=lambda s: -s[1])
@@ -107,8 +113,8 @@ def flag_sentences(trust: TrustMap, box: tuple[slice, slice]) -> list[str]:
     return found or ["No flag, but much structure."]
 
 
-def _ends(box: tuple[slice, slice]) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (box[0].start, box[1].start), (box[0].stop, box[1].stop)
+def _ends(box: tuple[slice, ...]) -> tuple[list[int], list[int]]:
+    return [s.start for s in box], [s.stop for s in box]
 
 
 def _variance(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,7 +37,35 @@ def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
     ]
     part = rp.Table("Flags", _FLAG_COLUMNS, tuple(rows)) if rows else "No voxel is flagged."
     doubts = rp.Chapter("Reasons to doubt", (part,))
-    return tuple(c for c in (_intervals(done.facts), doubts) if c is not None)
+    again = _volume_places(done.lr, done.facts["suggested_rescans"])
+    return tuple(c for c in (_intervals(done.facts), doubts, again) if c is not None)
+
+
+def _volume_places(lr: Image, found: Mapping[str, Any]) -> rp.Chapter:
+    """Parts of a volume worth scanning again."""
+    if not found["places"]:
+        return rp.Chapter("Where to scan again", (found["reason"],))
+    columns = (
+        rp.Column("place"),
+        rp.Column("z, y, x of the middle", "µm"),
+        rp.Column("z, y, x of the middle", "coarse voxels"),
+        rp.Column("removes", "% of the expected error"),
+        rp.Column("flags"),
+    )
+    rows = []
+    for k, place in enumerate(found["places"], 1):
+        middle = place["centre_px"]
+        um = (np.array(middle) + 0.5) * lr.grid.pixel_size_nm / 1e3
+        cells = (", ".join(f"{v:.4g}" for v in um), ", ".join(f"{v:.1f}" for v in middle))
+        rows.append((str(k), *cells, round(100 * place["reduction"], 1), " ".join(place["reasons"])))
+    size = " x ".join(f"{v / 1e3:.4g}" for v in found["size_nm"])
+    total = 100 * sum(p["reduction"] for p in found["places"])
+    words = (
+        f"Fine scans of these {len(rows)} places of {size} µm (z, y, x) would remove {total:.0f} % of the expected "
+        f"error: {found['error_unit']}. Micrometres count from the outer corner of the coarse volume. "
+        "`finescan merge` takes the new scans in."
+    )
+    return rp.Chapter("Where to scan again", (words, rp.Table("Places", columns, tuple(rows))))
 
 
 def overlay(done: Finished) -> rp.Layer | None:

@@ -191,7 +191,10 @@ def coarse_scan(run: FinishedFolder, *, volumes: bool = False) -> Image:
         raise InputError(f"{path} is not the file that the run in {run.path} was made from. Put that one back.")
     coarse = as_planned(run.reading, "coarse", path, run.plan.values.get("coarse.pixel_size_nm"))
     if coarse.grid.ndim != 2 and not volumes:
-        raise InputError(f"Rescans are planned for pictures, but {coarse.name} is a volume. Pass a run of pictures.")
+        raise InputError(
+            f"Rescans are planned for pictures, but {coarse.name} is a volume. Its report and trust.json list the places "
+            "that are worth scanning again."
+        )
     return coarse
 
 

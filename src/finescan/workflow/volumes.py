@@ -30,6 +30,7 @@ from finescan.workflow.reading import Reading
 from finescan.workflow.registering import register_scans
 from finescan.workflow.verbs import pair_facts
 from finescan.workflow.volume_likeness import with_training_look
+from finescan.workflow.volume_suggesting import suggest_in_volume
 
 ARCHITECTURE = "volume"
 STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"
@@ -88,7 +89,9 @@ def complete_volume(
     likeness, untypical = typical(lr, model.card)
     job.notes += [*model.card.training.get("notes", []), *patches.notes, *untypical, *ranges.notes]
     facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
+    suggestion = suggest_in_volume(lr, pairs, ranges, flags)
     facts = {**facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}
+    facts["suggested_rescans"] = suggestion.to_dict()
     facts["files"] = [*facts["files"], *ranges.files, *merged.files]
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.save_plan()

@@ -1,0 +1,96 @@
+"""The parts of a volume worth scanning again, listed with every run of volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan import rescan
+from finescan.errors import InputError
+from finescan.rescan.doubt import flag_sentences
+from finescan.trust.map_intervals import Intervals
+from finescan.values import Grid, Image, Pair, TrustMap
+from finescan.workflow.rescanning import INTERVAL_UNIT
+
+MOST = 10  # places
+ACROSS = 2  # a place is at most this part of the volume along each side
+UNKNOWN = "Without calibrated intervals nothing tells where the enhanced volume is most wrong."
+
+
+@dataclass(frozen=True)
+class VolumeSuggestion:
+    """Places worth scanning again.
+
+    Parameters
+    ----------
+    places : best first; empty where there is nothing to suggest.
+    flags : per place, what is flagged there.
+    size_nm : of a place (z, y, x).
+    reason : why there are none.
+    """
+
+    places: tuple[rescan.VolumePlace, ...] = ()
+    flags: tuple[str, ...] = ()
+    size_nm: tuple[float, ...] = ()
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        if not self.places:
+            return {"places": [], "reason": self.reason}
+        places = [
+            {
+                "start_px": list(p.start_px),
+                "stop_px": list(p.stop_px),
+                "centre_px": list(p.centre_px),
+                "reduction": p.reduction,
+                "reasons": [words],
+            }
+            for p, words in zip(self.places, self.flags, strict=True)
+        ]
+        return {"places": places, "size_nm": list(self.size_nm), "error_unit": INTERVAL_UNIT}
+
+
+def suggest_in_volume(
+    lr: Image, pairs: Sequence[Pair], ranges: Intervals, flags: TrustMap, *, most: int = MOST
+) -> VolumeSuggestion:
+    """The boxes, as large as the finest fine volume, whose fine scan would remove most of the expected error.
+
+    Parameters
+    ----------
+    lr, pairs : the coarse volume and its fine ones.
+    ranges : calibrated intervals of the enhanced volume.
+    flags : on the coarse grid (or a part of it); they say what is doubted there.
+    """
+    half = ranges.uncertainty
+    if half is None:
+        return VolumeSuggestion(reason=UNKNOWN)
+    finest = min(pairs, key=lambda p: float(np.prod(p.hr.grid.pixel_size_nm))).hr.grid
+    size = tuple(min(a, b / ACROSS) for a, b in zip(finest.extent_nm, lr.grid.extent_nm, strict=True))
+    error = rescan.error_cells(half, flags.grid)
+    try:
+        found = rescan.choose_places(error, flags.grid, size, scanned=_scanned(error.grid, pairs), most=most)
+    except InputError as e:  # everything is scanned: no reason to fail a run
+        return VolumeSuggestion(reason=str(e))
+    words = tuple(" ".join(flag_sentences(flags, _box(p))) for p in found)
+    return VolumeSuggestion(tuple(found), words, size)
+
+
+def _box(place: rescan.VolumePlace) -> tuple[slice, ...]:
+    return tuple(slice(int(a), int(b)) for a, b in zip(place.start_px, place.stop_px, strict=True))
+
+
+def _scanned(cells: Grid, pairs: Sequence[Pair]) -> NDArray[np.bool_]:
+    """Cells whose middle lies in a fine volume."""
+    out = np.zeros(cells.shape, bool)
+    for z in range(cells.shape[0]):
+        y, x = np.indices(cells.shape[1:])
+        nm = cells.to_nm(np.stack([np.full_like(y, z), y, x], -1))
+        for pair in pairs:
+            index = pair.hr.grid.to_index(pair.lr_from_hr.inverse_at(nm))
+            out[z] |= ((index >= -0.5) & (index <= np.array(pair.hr.grid.shape) - 0.5)).all(axis=-1)
+    return out

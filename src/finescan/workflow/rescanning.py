@@ -192,7 +192,7 @@ def coarse_scan(run: FinishedFolder, *, volumes: bool = False) -> Image:
     coarse = as_planned(run.reading, "coarse", path, run.plan.values.get("coarse.pixel_size_nm"))
     if coarse.grid.ndim != 2 and not volumes:
         raise InputError(
-            f"Rescans are planned for pictures, but {coarse.name} is a volume. Its report and trust.json list the places "
+            f"Rescans are planned for pictures, but {coarse.name} is a volume. Its report and trust.json list places "
             "that are worth scanning again."
         )
     return coarse

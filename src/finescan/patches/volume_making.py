@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,9 +60,13 @@ def make_volume_patches(
         )
     out_grid, circle = lr.grid.refine(sr_factor), circle or Circle.inscribed(lr.grid)
     notes: list[str] = []
-    pieces = [_piece(pair, out_grid, circle, config.most_voxels // len(pairs), notes) for pair in pairs]
-    boxes = _chosen(pieces, config) if config.boxes is None else _as_before(config.boxes)
-    guard = config.guard(min((p.shape for p in _holding(pieces, boxes)), key=min))
+    pieces, boxes = [], {"stop": [], "test": []}  # type: list[VolumePiece], dict[str, list[Box3]]
+    for pair in pairs:
+        piece = _piece(pair, out_grid, circle, config.most_voxels // len(pairs), notes)
+        pieces.append(piece)
+        for role, found in choose_boxes(piece.weight, piece.lr, config).items():
+            boxes[role] += [_placed(b, piece.start) for b in found]
+    guard = config.guard(min((p.shape for p in pieces), key=min))
     nothing = GreyStatistics(0.0, 1.0, 0.0, 1.0)
     draft = VolumePatchSet(
         tuple(pieces), sr_factor, out_grid, circle, nothing, nothing, 1.0, 0.0, (0.0, 0.0),
@@ -77,37 +81,6 @@ def make_volume_patches(
     return replace(
         draft, lr_grey=lr_grey, hr_grey=hr_grey, gain=gain, offset=offset, lr_range=lr_range, notes=tuple(notes)
     )
-
-
-def _chosen(pieces: Sequence[VolumePiece], config: VolumeSplitConfig) -> dict[str, list[Box3]]:
-    """Held-out boxes of all fine volumes, on the out grid."""
-    boxes: dict[str, list[Box3]] = {"stop": [], "test": []}
-    for piece in pieces:
-        for role, found in choose_boxes(piece.weight, piece.lr, config).items():
-            boxes[role] += [_placed(b, piece.start) for b in found]
-    return boxes
-
-
-def _as_before(boxes: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, list[Box3]]:
-    """Boxes that were held out before, as they are."""
-    if any(len(b) != 6 for some in boxes.values() for b in some):
-        raise InputError("A held-out box of a volume is [z, y, x, z, y, x] in voxels of the result, but another came.")
-    return {role: [_box3(b) for b in boxes.get(role, ())] for role in ("stop", "test")}
-
-
-def _box3(numbers: Sequence[int]) -> Box3:
-    a, b, c, d, e, f = (int(v) for v in numbers)
-    return a, b, c, d, e, f
-
-
-def _holding(pieces: Sequence[VolumePiece], boxes: Mapping[str, Sequence[Box3]]) -> list[VolumePiece]:
-    """The fine volumes in which boxes are held out; all where none is."""
-
-    def touches(piece: VolumePiece, box: Box3) -> bool:
-        return all(a < n and b > 0 for a, b, n in zip(box[:3], box[3:], piece.shape, strict=True))
-
-    held = [p for p in pieces if any(touches(p, b) for some in boxes.values() for b in p.local(some))]
-    return held or list(pieces)
 
 
 def _one_volume(pairs: Sequence[Pair]) -> Image:

@@ -81,7 +81,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
     "split.kind": _one_of(KINDS),
     "split.boxes": (
         _or_none(lambda v: isinstance(v, Mapping) and all(_is_list(b) for b in v.values())),
-        "boxes of pixels per role, or null",
+        "rectangles of coarse pixels per role, or null",
     ),
     "split.guard_lr_px": (_count(0), "a whole number, at least 0"),
     "train.architecture": _one_of(_TRAINABLE),

@@ -10,15 +10,6 @@ CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels be
 SLICES_LOOKED_AT = 5
 
 
-def field_of_view(lr: Image, round_one: bool) -> Circle:
-    """The reconstructed circle of a coarse volume, or one that holds all of it."""
-    inscribed = Circle.inscribed(lr.grid)
-    if round_one:
-        return inscribed
-    hy, hx = lr.grid.extent_nm[-2:]
-    return Circle(inscribed.centre_nm, 0.5 * (hy**2 + hx**2) ** 0.5 + max(lr.grid.pixel_size_nm))
-
-
 def corners_are_empty(lr: Image, circle: Circle) -> bool:
     """Whether the coarse volume holds nothing (NaN, or one single grey level) outside the circle, in some slices."""
     outside = ~circle.mask(lr.grid)

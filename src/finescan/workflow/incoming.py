@@ -11,27 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from finescan import io, rescan
 from finescan.errors import InputError, RegistrationRefused
-from finescan.patches import (
-    PatchSet,
-    Piece,
-    SplitConfig,
-    VolumePatchSet,
-    VolumePiece,
-    VolumeSplitConfig,
-    make_patches,
-    make_volume_patches,
-)
+from finescan.patches import PatchSet, SplitConfig, make_patches
 from finescan.patches.grey import grey_map, white_noise
 from finescan.patches.learned import SMOOTH_PX, smooth
 from finescan.registration import Prior, load_pair, register
 from finescan.registration.prior import prior_from_headers
 from finescan.rescan.matching import fields_of
 from finescan.values import Grid, Image, Pair, Verdict
-from finescan.workflow.field_of_view import field_of_view
 from finescan.workflow.finished import FinishedFolder
 from finescan.workflow.opening import Progress, told_apart
 from finescan.workflow.pasting import with_grey
@@ -42,7 +31,6 @@ from finescan.workflow.verbs import pair_name
 COARSER = 1.25  # a rescan with pixels this much larger than those of the result cannot be pasted into it
 SAME_GAIN, SAME_SHIFT = 0.1, 0.05  # grey levels that differ by less (on average, of the range) are the same
 PLANNED_RATIO, PLANNED_TURN_DEG = 0.04, 2.0  # how far a planned field's geometry may be from that of the first scan
-GREY_SIDE = 160  # voxels along an edge of the part of a volume whose grey levels are compared
 LEAST_RADIUS = 0.75  # of a field: how far from its planned middle it is looked for first
 
 
@@ -86,7 +74,7 @@ class OldRun:
         return found or [p for p in self.pairs if p.verdict is Verdict.DOUBTFUL]
 
     @cached_property
-    def patches(self) -> PatchSet | VolumePatchSet:
+    def patches(self) -> PatchSet:
         """What it learned from."""
         return _patches(self, self.used, self.run.plan.values.get("split.boxes"))
 
@@ -101,9 +89,7 @@ class Incoming:
 
 
 def old_run(run: FinishedFolder) -> OldRun:
-    lr = coarse_scan(run, volumes=True)
-    if run.plan.values.get("result.region") is not None:
-        raise InputError(f"The run in {run.path} enhanced a region only. Rescans are merged into whole volumes.")
+    lr = coarse_scan(run)
     sizes = run.plan.values.get("fine.pixel_size_nm") or [None] * len(run.fines)
     hrs = []
     for path, stated, size in zip(run.fines, run.state["inputs"]["fine"], sizes, strict=True):
@@ -128,7 +114,7 @@ def incoming(
     scans = [_readable(reading, path, old, wanted.match_grey) for path in paths]
     _require_new(old, paths)
     named = told_apart(old.lr, [*old.hrs, *scans])[len(old.hrs) :]
-    plan = _rescan_plan(old, paths, wanted.plan) if old.lr.grid.ndim == 2 else None
+    plan = _rescan_plan(old, paths, wanted.plan)
     fields = (
         fields_of(plan, [p.name for p in paths], [s.acquisition.stage for s in scans]) if plan else [None] * len(paths)
     )
@@ -212,12 +198,6 @@ def _registered(
 
 def _prior(old: OldRun, scan: Image, plan: rescan.RescanPlan | None, field: rescan.Field | None) -> Prior:
     """Turned and stretched as the run's first scan was found to be, and at the planned place if there is one."""
-    if old.lr.grid.ndim == 3:  # nothing is planned in volumes; where it was recorded may be in its header
-        values = old.run.plan.values
-        error = tuple(float(v) for v in values["register.ratio_error"])
-        return replace(
-            prior_from_headers(old.lr, scan), ratio_error=error, rotation_deg=float(values["register.rotation_deg"])
-        )
     first = old.used[0]
     stated, here = prior_from_headers(old.lr, first.hr), prior_from_headers(old.lr, scan)
     ratio = tuple(
@@ -269,9 +249,7 @@ def _greys(old: OldRun, pairs: Sequence[Pair]) -> list[tuple[float, float, float
     return found
 
 
-def _grey(piece: Piece | VolumePiece, gain: float, offset: float) -> tuple[float, float, float]:
-    if isinstance(piece, VolumePiece):
-        return _volume_grey(piece, gain, offset)
+def _grey(piece: Any, gain: float, offset: float) -> tuple[float, float, float]:
     f, (h, w) = piece.factor, piece.lr.shape
     whole = np.asarray(np.all(piece.weight.reshape(h, f, w, f), axis=(1, 3)))
     if np.count_nonzero(whole) < 64:
@@ -283,23 +261,7 @@ def _grey(piece: Piece | VolumePiece, gain: float, offset: float) -> tuple[float
     return a, b, float(np.mean(recorded) - np.mean(expected))
 
 
-def _volume_grey(piece: VolumePiece, gain: float, offset: float) -> tuple[float, float, float]:
-    """As :func:`_grey`, on the middle of a volume."""
-    middle = tuple(slice(max(0, (n - GREY_SIDE) // 2), (n + GREY_SIDE) // 2) for n in piece.shape)
-    used = piece.weight[middle]
-    if np.count_nonzero(used) < 64:
-        return 1.0, 0.0, 0.0
-    share = ndimage.gaussian_filter(used.astype(np.float32), 2 * SMOOTH_PX)[used]
-    expected, recorded = (
-        ndimage.gaussian_filter(np.where(used, v[middle], 0).astype(np.float32), 2 * SMOOTH_PX)[used] / share
-        for v in (piece.lr, piece.hr)
-    )
-    expected = gain * expected + offset
-    a, b, _ = grey_map(expected, recorded)
-    return a, b, float(np.mean(recorded) - np.mean(expected))
-
-
-def _patches(old: OldRun, pairs: Sequence[Pair], boxes: Mapping[str, Any] | None) -> PatchSet | VolumePatchSet:
+def _patches(old: OldRun, pairs: Sequence[Pair], boxes: Mapping[str, Any] | None) -> PatchSet:
     """Training data of fine scans and rescans, with these areas held out (None = chosen as the run chose them)."""
     values = old.run.plan.values
     greys = dict(zip((hr.name for hr in old.hrs), values.get("merge.grey") or [], strict=False))
@@ -307,14 +269,8 @@ def _patches(old: OldRun, pairs: Sequence[Pair], boxes: Mapping[str, Any] | None
         p if greys.get(p.hr.name) is None else replace(p, hr=with_grey(p.hr, *map(float, greys[p.hr.name])))
         for p in pairs
     ]
-    target = tuple(values["target.pixel_size_nm"])
-    if old.lr.grid.ndim == 3:
-        circle = field_of_view(old.lr, values["volume.circle"])
-        return make_volume_patches(
-            pairs, config=VolumeSplitConfig(boxes=boxes), target_voxel_size_nm=target, circle=circle
-        )
     config = SplitConfig(kind=values["split.kind"], guard_lr_px=values["split.guard_lr_px"], boxes=boxes)
-    return make_patches(pairs, config=config, target_pixel_size_nm=target)
+    return make_patches(pairs, config=config, target_pixel_size_nm=tuple(values["target.pixel_size_nm"]))
 
 
 def _facts(

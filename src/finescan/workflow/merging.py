@@ -20,7 +20,6 @@ from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome
 from finescan.workflow.rescanning import RescanOptions, rescan_folder
 from finescan.workflow.run import complete
-from finescan.workflow.volumes import complete_volume
 
 TUNING = 0.5  # of the time of the first training
 
@@ -76,13 +75,10 @@ def merge(
     paths = _files(rescans)
     old = old_run(run)
     tell = progress or (lambda done, total, message: None)
-    volumes = old.lr.grid.ndim == 3
-    if volumes and options.further is not None:
-        raise InputError("A further round is planned for pictures only. Leave out --budget and --until.")
     new = incoming(old, paths, out, options, force, tell)
     plan = _plan(old, new, options)
     before = _scores(run.path)
-    done = (complete_volume if volumes else complete)(
+    done = complete(
         run.coarse,
         [*run.fines, *(n.path for n in new)],
         out,
@@ -172,8 +168,7 @@ def _scores(folder: Path) -> dict[str, Any]:
     """Of the run before, on the blocks that both hold out."""
     with suppress(OSError, ValueError):
         d = json.loads((folder / "trust.json").read_text(encoding="utf-8"))
-        rows = {n: d["scores"][n] for n in ("enhanced", "bicubic", "interpolated") if n in d["scores"]}
-        return {**rows, "verdict": d["verdict"]}
+        return {"enhanced": d["scores"]["enhanced"], "bicubic": d["scores"]["bicubic"], "verdict": d["verdict"]}
     return {}
 
 

@@ -13,7 +13,6 @@ from finescan.workflow import page_trust
 
 if TYPE_CHECKING:
     from finescan.workflow.page import Finished
-    from finescan.workflow.page_volume import FinishedVolume
 
 
 def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
@@ -33,27 +32,6 @@ def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
     rows = tuple(_row(done, p, known.get(p.hr.name, {})) for p in pairs)
     places = rp.Places("Rescans", columns, rows, "Pictures: the result at the middle of each.")
     return (rp.Chapter("Measured again", (_words(merged, done.facts), places)),)
-
-
-def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
-    """As :func:`chapters`, for volumes: the rescans in a table."""
-    merged = done.facts.get("merged")
-    if not merged:
-        return ()
-    known = {r["name"]: r for r in merged.get("rescans", ())}
-    columns = (
-        rp.Column("rescan"),
-        rp.Column("middle, z y x", "coarse voxels"),
-        rp.Column("split error", "fine voxels"),
-        rp.Column("gain of its grey levels"),
-    )
-    rows = []
-    for pair in (p for p in done.pairs if p.hr.name in merged["scans"]):
-        facts = known.get(pair.hr.name, {})
-        middle = ", ".join(f"{v:.1f}" for v in facts["centre_px"]) if facts else None
-        grey = facts["grey"][0] if facts else None
-        rows.append((pair.hr.name, middle, pair.residual.split_error_hr_px, grey))
-    return (rp.Chapter("Measured again", (_words(merged, done.facts), rp.Table("Rescans", columns, tuple(rows)))),)
 
 
 def _row(done: Finished, pair: Pair, facts: Mapping[str, Any]) -> rp.Place:

@@ -99,12 +99,6 @@ def with_grey(scan: Image, gain: float, offset: float) -> Image:
     return scan.with_data(((scan.array().astype(np.float32) - offset) / gain).astype(np.float32))
 
 
-def set_apart(job: Job) -> None:
-    """Where recorded pixels will be pasted, the computed map goes to ``computed/`` first: from there it can be read."""
-    if job.plan.values.get("merge.pasted"):
-        _keep(job.folder.path)
-
-
 def paste(job: Job, hrs: Sequence[Image], pairs: Sequence[Pair], enhanced: Image, flags: TrustMap) -> Merged:
     """Paste the fine scans that the plan names; the map, its flags and the mask of measured pixels are written.
 
@@ -126,6 +120,7 @@ def paste(job: Job, hrs: Sequence[Image], pairs: Sequence[Pair], enhanced: Image
     path = job.folder.path
     kept = _keep(path)
     stored = ZARR_FILE if ZARR_FILE in kept else TIFF_FILE
+    enhanced = enhanced.with_data(_read(path / COMPUTED / stored, enhanced.grid.ndim).data)  # not what is replaced
     pasted = Pasted(enhanced.data, pieces)
     for name in (TIFF_FILE, ZARR_FILE):
         if name in kept:

@@ -182,7 +182,7 @@ def _error(
     return object_value(run, coarse, scans, measure)
 
 
-def coarse_scan(run: FinishedFolder, *, volumes: bool = False) -> Image:
+def coarse_scan(run: FinishedFolder) -> Image:
     """The coarse scan, unchanged since the run."""
     path = run.coarse
     if not path.exists():
@@ -190,7 +190,7 @@ def coarse_scan(run: FinishedFolder, *, volumes: bool = False) -> Image:
     if io.fingerprint(path) != run.state["inputs"]["coarse"]["sha256"]:
         raise InputError(f"{path} is not the file that the run in {run.path} was made from. Put that one back.")
     coarse = as_planned(run.reading, "coarse", path, run.plan.values.get("coarse.pixel_size_nm"))
-    if coarse.grid.ndim != 2 and not volumes:
+    if coarse.grid.ndim != 2:
         raise InputError(
             f"Rescans are planned for pictures, but {coarse.name} is a volume. Its report and trust.json list places "
             "that are worth scanning again."

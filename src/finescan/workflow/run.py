@@ -242,9 +242,9 @@ def _learn(job: Job, patches: PatchSet) -> Model:
         else f"{area / 1e6:.1f} million pixels of overlap: a small network learns all there is, in seconds."
     )
     plan.choose("train.start", None, "From fresh weights; a model of the same network learns a new sample faster.")
-    begin = plan.values["train.start"]  # read only if it is needed: a finished run outlives the one it started from
-    if begin is not None and "train.architecture" not in plan.values:
-        plan.choose("train.architecture", load_model(begin).card.architecture, "That of the model to start from.")
+    start = None if plan.values["train.start"] is None else load_model(plan.values["train.start"])
+    if start is not None:
+        plan.choose("train.architecture", start.card.architecture, "That of the model to start from.")
     plan.choose("train.architecture", "strong" if strong else "fast", why)
     plan.choose("train.minutes", 1.0, "The whole gain is there after half a minute; longer training only overfits.")
     plan.choose("train.steps", None, "From the time budget; a number makes every run on this machine equal to the bit.")
@@ -258,7 +258,6 @@ def _learn(job: Job, patches: PatchSet) -> Model:
     if job.folder.is_done("train", key, "model/card.json"):
         return load_model(folder)
     config = train_config(training_options(plan.part(names)))
-    start = None if begin is None else load_model(begin)
     model = train(patches, config, start=start, folder=folder / f"checkpoint-{key}", progress=job.progress)
     save_model(model, folder)
     job.folder.finish("train", key)
@@ -319,7 +318,6 @@ def _enhance(
     facts = job.folder.facts("enhance")
     told = [*facts["notes"], *([facts["fallback"]["sentence"]] if facts.get("fallback") else [])]
     job.notes += [n for n in told if n not in job.notes]
-    pasting.set_apart(job)
     stored = ZARR_FILE if (path / ZARR_FILE).exists() else TIFF_FILE
     image, flag_image = (io.read(pasting.computed_or(path / name)) for name in (stored, FLAGS_FILE))
     return image.with_data(image.data, out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)

@@ -207,15 +207,11 @@ class Measured:
     inside: tuple[PoreNumbers, ...] = ()
 
 
-def measure(
-    job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model, result: Image | None = None
-) -> Measured:
-    """Pores of the result, and of coarse, enhanced and fine inside the first fine scan, matched with the fine.
+def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model) -> Measured:
+    """Pores of the enhanced volume, and of coarse, enhanced and fine inside the first fine scan, matched with the fine.
 
-    Holds nothing when nothing is to be measured. ``result`` is the enhanced volume with recorded voxels in it; None =
-    there are none.
+    Holds nothing when nothing is to be measured.
     """
-    result = result or enhanced
     wanted = job.plan.choose("measure.objects", "dark", "Pores and voids are darker than the solid.")
     for name in (PORES_FILE, SIZES_FILE):  # of an earlier call: never beside a volume they do not belong to
         (job.folder.path / name).unlink(missing_ok=True)
@@ -228,7 +224,7 @@ def measure(
     files: tuple[str, ...] = ()
     if enhanced.grid.size <= LARGEST_COUNTED:
         labelled = enhanced.grid.size <= volume_errors.LARGEST_PX
-        whole = quantify(result, config=config, circle=patches.circle, keep_labels=labelled)
+        whole = quantify(enhanced, config=config, circle=patches.circle, keep_labels=labelled)
         write_csv(job.folder.path / PORES_FILE, whole, overwrite=True)
         write_whole(job.folder.path / SIZES_FILE, sizes_text(whole))
         facts, files = {**facts, "whole": whole.summary(), "error_bars": None}, (PORES_FILE, SIZES_FILE)

@@ -18,10 +18,10 @@ from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import intervals, model_intervals, page_volume, pasting, volume_judging
+from finescan.workflow import intervals, model_intervals, page_volume, volume_judging
 from finescan.workflow.checks import require_blending
 from finescan.workflow.comparing import typical
-from finescan.workflow.field_of_view import corners_are_empty, field_of_view
+from finescan.workflow.field_of_view import corners_are_empty
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.learning import training_options
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
@@ -34,7 +34,7 @@ from finescan.workflow.volume_suggesting import suggest_in_volume
 
 ARCHITECTURE = "volume"
 STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"
-TRAINED = tuple(f"train.{n}" for n in ("architecture", "minutes", "steps", "members", "seed", "position", "start"))
+TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed", "train.position")
 
 
 def complete_volume(
@@ -46,21 +46,17 @@ def complete_volume(
     force: bool,
     overwrite: bool,
     progress: Progress | None,
-    *,
-    merge: pasting.Merge | None = None,
 ) -> FinishedVolume:
     """As :func:`finescan.workflow.run.complete`, for files that hold volumes."""
     began = time.perf_counter()
-    job = open_job(Path(out), Path(coarse), fines, reading, choices, overwrite, progress, merge.plan if merge else None)
+    job = open_job(Path(out), Path(coarse), fines, reading, choices, overwrite, progress)
     try:
         lr, hrs = read_scans(job, Path(coarse), fines)
         _require_possible(job.plan.values, out_grid(lr, job.plan))
     except FinescanError:
         job.folder.abandon()
         raise
-    if merge is not None:
-        job.folder.finish("merge", key_of(merge.facts), **merge.facts)
-    pairs = pasting.opened(job, hrs, register_scans(job, lr, hrs, force, merge.pairs if merge else None))
+    pairs = register_scans(job, lr, hrs, force)
     circle = _field_of_view(job, lr)
     patches = _patches(job, pairs, circle)
     model = _learn(job, lr, patches)
@@ -82,17 +78,15 @@ def complete_volume(
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     model_intervals.keep_from_run(job, model, method, ranges)
-    merged = pasting.paste(job, hrs, pairs, enhanced, flags)
-    pores = volume_judging.measure(job, lr, patches, enhanced, models[method], merged.image)
-    enhanced, flags = merged.image, merged.flags
+    pores = volume_judging.measure(job, lr, patches, enhanced, models[method])
     job.progress(1, 1, "judging on held-out fine scan")
     likeness, untypical = typical(lr, model.card)
     job.notes += [*model.card.training.get("notes", []), *patches.notes, *untypical, *ranges.notes]
     facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
     suggestion = suggest_in_volume(lr, pairs, ranges, flags)
-    facts = {**facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}
+    facts = {**facts, "likeness": likeness, "intervals": ranges.facts}
     facts["suggested_rescans"] = suggestion.to_dict()
-    facts["files"] = [*facts["files"], *ranges.files, *merged.files]
+    facts["files"] = [*facts["files"], *ranges.files]
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.save_plan()
     job.progress(0, 1, "report")
@@ -136,13 +130,17 @@ def _require_possible(values: Mapping[str, Any], grid: Grid) -> None:
 
 def _field_of_view(job: Job, lr: Image) -> Circle:
     """The reconstructed circle where the corners of the coarse volume are empty, else one that holds all of it."""
-    found = corners_are_empty(lr, Circle.inscribed(lr.grid))
+    inscribed = Circle.inscribed(lr.grid)
+    found = corners_are_empty(lr, inscribed)
     why = (
         "The corners of the coarse slices hold nothing: a round field of view."
         if found
         else "The corners of the coarse slices hold grey levels like the rest."
     )
-    return field_of_view(lr, bool(job.plan.choose("volume.circle", found, why)))
+    if job.plan.choose("volume.circle", found, why):
+        return inscribed
+    (hy, hx) = lr.grid.extent_nm[-2:]
+    return Circle(inscribed.centre_nm, 0.5 * (hy**2 + hx**2) ** 0.5 + max(lr.grid.pixel_size_nm))
 
 
 def _patches(job: Job, pairs: Sequence[Pair], circle: Circle) -> VolumePatchSet:
@@ -150,11 +148,11 @@ def _patches(job: Job, pairs: Sequence[Pair], circle: Circle) -> VolumePatchSet:
     job.progress(0, 1, "laying out training data")
     patches = make_volume_patches(
         pairs,
-        config=VolumeSplitConfig(boxes=plan.values.get("split.boxes")),
+        config=VolumeSplitConfig(),
         target_voxel_size_nm=tuple(plan.values["target.pixel_size_nm"]),
         circle=circle,
     )
-    job.step("patches", ("volume.circle", "split.boxes", "merge.grey", "target.pixel_size_nm"))
+    job.step("patches", ("volume.circle", "target.pixel_size_nm"))
     job.progress(1, 1, "laying out training data")
     return patches
 
@@ -167,14 +165,12 @@ def _learn(job: Job, lr: Image, patches: VolumePatchSet) -> Model:
     plan.choose("train.members", 1, "One network: the time goes into its steps.")
     plan.choose("train.seed", 0, "Fixed, so that the same files give the same result.")
     plan.choose("train.position", False, "Set it where the blur changes from the axis to the rim of the volume.")
-    plan.choose("train.start", None, "From fresh weights; a model of the same network learns a new sample faster.")
     key, folder = job.step("train", TRAINED), job.folder.path / "model"
     job.save_plan()
     if job.folder.is_done("train", key, "model/card.json"):
         return load_model(folder)
     config = VolumeTrainConfig.of(**training_options(plan.part(TRAINED)))
-    start = None if plan.values["train.start"] is None else load_model(plan.values["train.start"])
-    model = train_volume(patches, config, initial=start, folder=folder / f"checkpoint-{key}", progress=job.progress)
+    model = train_volume(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
     save_model(with_training_look(model, lr, patches), folder)
     job.folder.finish("train", key)
     job.folder.log("trained", **{k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr")})
@@ -213,9 +209,7 @@ def _enhance(
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
     job.notes += [n for n in job.folder.facts("enhance")["notes"] if n not in job.notes]
-    pasting.set_apart(job)
-    stored, flagged = (pasting.computed_or(path / n) for n in (STORE_FILE, FLAGS_FILE))
-    image, marked = io.read_volume(stored), io.read_volume(flagged, constant_ok=True)
+    image, marked = io.read_volume(path / STORE_FILE), io.read_volume(path / FLAGS_FILE, constant_ok=True)
     return image, TrustMap(marked.array(), marked.grid)
 
 
@@ -228,7 +222,6 @@ def _region(grid: Grid, box: Any) -> Region | None:
 def _publish(job: Job, image: Image, trust: TrustMap, work: Path) -> None:
     """Put the finished files under their names, then drop the work in progress."""
     path = job.folder.path
-    pasting.forget_computed(path)
     job.progress(0, 1, "writing the enhanced volume")
     for name in (TIFF_FILE, FLAGS_FILE):
         (path / name).unlink(missing_ok=True)

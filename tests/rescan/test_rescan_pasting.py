@@ -70,31 +70,8 @@ def test_where_the_map_holds_nothing_the_recorded_pixel_stands_alone() -> None:
     base = np.full(MAP.shape, np.nan, np.float32)
     out = np.asarray(Pasted(base, [recorded_on(scan, MAP, warp)]))
     assert (out[12:38, 22:58] == 200).all() and np.isnan(out[:8]).all()
-    lost = Image(np.ones((15, 20), bool), MAP.coarsen(4))
+    lost = np.ones(MAP.shape, bool)
     assert (recorded_on(scan, MAP, warp, missing=lost).weight[2:28, 2:38] == 1).all()
-
-
-def test_a_volume_goes_into_a_volume_and_only_there() -> None:
-    onto = Grid("ZYX", (30, 40, 50), (20.0, 10.0, 10.0), (0.0, 0.0, 0.0))
-    rng = np.random.default_rng(4)
-    data = rng.integers(100, 200, (12, 20, 24)).astype(np.uint16)
-    grid = Grid("ZYX", data.shape, (20.0, 10.0, 10.0), (0.0, 0.0, 0.0))
-    scan, warp = Image(data, grid, "scan"), Warp.affine(np.eye(3), onto.to_nm([5, 8, 10]))
-    base = rng.integers(0, 50, onto.shape).astype(np.uint16)
-    sharp = np.asarray(Pasted(base, [recorded_on(scan, onto, warp, feather_px=0)]))
-    box = slice(5, 17), slice(8, 28), slice(10, 34)
-    assert np.array_equal(sharp[box], data)
-    outside = np.ones(onto.shape, bool)
-    outside[box] = False
-    assert np.array_equal(sharp[outside], base[outside])
-    piece = recorded_on(scan, onto, warp, feather_px=4)
-    faded = Pasted(base, [piece])
-    assert np.array_equal(faded[9:12, 12:20, 30:40], np.asarray(faded)[9:12, 12:20, 30:40])
-    share = measured_share([piece], onto.shape)
-    assert share[11, 18, 20] == 1 and 0 < share[11, 18, 10] < 0.1 and share[4, 18, 20] == 0
-    assert np.array_equal(measured_share([piece], onto.shape, slice(6, 9)), share[6:9])
-    expected = (1 - share) * base + share * np.where(outside, 0, np.pad(data, [(5, 13), (8, 12), (10, 16)]))
-    np.testing.assert_allclose(np.asarray(faded), expected, atol=0.51)
 
 
 def test_two_scans_meet_in_their_mean() -> None:

@@ -1,8 +1,7 @@
 """Recorded fine pixels in the place of computed ones: resampled once, with borders that fade, and a mask of where.
 
-For pictures and volumes alike; below, "rows" are slices along the first axis. The grey levels are those of the fine
-scan; only the place of the pixels changes (cubic spline through the warp that the registration found). Nothing here
-needs a network, and nothing larger than the fine scans is held in memory (8 bytes per pixel of theirs).
+The grey levels are those of the fine scan; only the place of the pixels changes (cubic spline through the warp that
+the registration found). Nothing here needs a network, and nothing larger than the fine scans is held in memory.
 """
 
 from __future__ import annotations
@@ -30,20 +29,21 @@ class Recorded:
     Parameters
     ----------
     name : of the scan.
-    start : its first pixel on that grid, per axis.
-    grey : (h, w) or (d, h, w) float32 grey levels of the fine scan, finite.
-    weight : float32 share of the recorded pixel in the result: 1 inside, falling to 0 at the border.
+    start : its first row and column on that grid.
+    grey : (h, w) float32 grey levels of the fine scan, finite.
+    weight : (h, w) float32 share of the recorded pixel in the result: 1 inside, falling to 0 at the border.
     """
 
     name: str
-    start: tuple[int, ...]
+    start: tuple[int, int]
     grey: NDArray[np.float32]
     weight: NDArray[np.float32]
 
     @property
-    def box(self) -> tuple[slice, ...]:
+    def box(self) -> tuple[slice, slice]:
         """On the grid of the enhanced map."""
-        return tuple(slice(a, a + n) for a, n in zip(self.start, self.grey.shape, strict=True))
+        (y, x), (h, w) = self.start, self.grey.shape
+        return slice(y, y + h), slice(x, x + w)
 
 
 def recorded_on(
@@ -52,7 +52,7 @@ def recorded_on(
     map_from_scan: Warp,
     *,
     feather_px: float = FEATHER_PX,
-    missing: Image | None = None,
+    missing: NDArray[np.bool_] | None = None,
 ) -> Recorded | None:
     """A fine scan, resampled once onto the grid of the enhanced map; None where it does not touch the map.
 
@@ -62,8 +62,7 @@ def recorded_on(
     onto : grid of the enhanced map.
     map_from_scan : nm in the frame of the scan to nm in the frame of the map (``lr_from_hr`` of its pair).
     feather_px : output pixels over which the border fades; 0 = a sharp border. At the border of the map nothing fades.
-    missing : mask on a grid in the frame of the map: True where the enhanced map holds nothing to fade into; None =
-        nowhere.
+    missing : bool on ``onto``, where the enhanced map holds nothing to fade into; None = nowhere.
 
     Raises
     ------
@@ -90,15 +89,14 @@ def recorded_on(
         return None
     weight = _faded(inside, feather_px)
     if missing is not None:
-        under = np.ix_(*(grid.pixels_under(missing.grid, axis) for axis in range(grid.ndim)))
-        weight = np.where(np.asarray(missing.data)[under] & inside, np.float32(1), weight)
+        weight = np.where(missing[start[0] : stop[0], start[1] : stop[1]] & inside, np.float32(1), weight)
     return Recorded(scan.name, start, np.where(inside, grey, 0).astype(np.float32), weight.astype(np.float32))
 
 
 def measured_share(pieces: Sequence[Recorded], shape: Sequence[int], rows: slice = slice(None)) -> NDArray[np.float32]:
     """Share of recorded pixels in some rows of the result, 0 to 1: where scans overlap, the larger one."""
     first, last, _ = rows.indices(shape[0])
-    out = np.zeros((max(0, last - first), *shape[1:]), np.float32)
+    out = np.zeros((max(0, last - first), shape[1]), np.float32)
     for piece, inner, outer in _parts(pieces, first, last):
         np.maximum(out[outer], piece.weight[inner], out=out[outer])
     return out
@@ -109,7 +107,7 @@ class Pasted:
 
     Parameters
     ----------
-    base : enhanced map, numpy, memory map or zarr.
+    base : enhanced map, (rows, columns), numpy, memory map or zarr.
     pieces : recorded scans on its grid. Where several overlap, their mean, weighted as they fade.
 
     Integer formats are rounded; grey levels beyond the format's limits are set to them, and ``clipped`` counts those.
@@ -119,7 +117,7 @@ class Pasted:
         self._base, self._pieces = base, tuple(pieces)
         self.shape: tuple[int, ...] = tuple(base.shape)
         self.dtype = np.dtype(base.dtype)
-        self.ndim = len(self.shape)
+        self.ndim = 2
 
     @property
     def clipped(self) -> int:
@@ -131,11 +129,12 @@ class Pasted:
         return sum(int(np.count_nonzero((g < low) | (g > high))) for g in grey)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        rows, *rest = (slice(None),) if key is Ellipsis else key if isinstance(key, tuple) else (key,)
+        whole = slice(None), slice(None)
+        rows, columns = whole if key is Ellipsis else key if isinstance(key, tuple) else (key, slice(None))
         if not isinstance(rows, slice):
             raise InputError("A pasted map is read by slices, but another index came. Use array[a:b, c:d].")
         first, last, step = rows.indices(self.shape[0])
-        return self._rows(first, last)[(slice(None, None, step), *rest)]
+        return self._rows(first, last)[::step, columns]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole = self[...]
@@ -172,24 +171,23 @@ def _in_format(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any
 def _parts(pieces: Sequence[Recorded], first: int, last: int) -> Any:
     """(piece, its own slices, slices of the band) of the pieces that touch rows ``first`` to ``last``."""
     for piece in pieces:
-        top, rest = piece.start[0], piece.box[1:]
-        a, b = max(first, top), min(last, top + piece.grey.shape[0])
+        y, x = piece.start
+        a, b = max(first, y), min(last, y + piece.grey.shape[0])
         if a < b:
-            yield piece, slice(a - top, b - top), (slice(a - first, b - first), *rest)
+            inner = slice(a - y, b - y), slice(None)
+            yield piece, inner, (slice(a - first, b - first), slice(x, x + piece.grey.shape[1]))
 
 
-def _touched(scan: Grid, onto: Grid, warp: Warp) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def _touched(scan: Grid, onto: Grid, warp: Warp) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """First and last-but-one pixel of the box that the scan touches."""
-    steps = [np.linspace(-0.5, n - 0.5, 33) for n in scan.shape]
-    lattice = np.stack(np.meshgrid(*steps, indexing="ij"), -1)
-    inner = np.zeros(lattice.shape[:-1], bool)
-    inner[(slice(1, -1),) * scan.ndim] = True
-    index = onto.to_index(warp(scan.to_nm(lattice[~inner])))
+    y, x = (np.linspace(-0.5, n - 0.5, 33) for n in scan.shape)
+    rim = [(v, u) for v in y for u in x[[0, -1]]] + [(v, u) for v in y[[0, -1]] for u in x]
+    index = onto.to_index(warp(scan.to_nm(np.array(rim))))
     low = np.clip(np.floor(index.min(axis=0)) - 1, 0, onto.shape).astype(int)
     high = np.clip(np.ceil(index.max(axis=0)) + 2, 0, onto.shape).astype(int)
     if (high <= low).any():
         return None
-    return tuple(low.tolist()), tuple(high.tolist())
+    return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
 
 
 def _untouched(scan: Image, unknown: NDArray[np.bool_], grid: Grid, warp: Warp) -> NDArray[np.bool_]:

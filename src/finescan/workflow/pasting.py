@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from finescan.workflow.opening import Job
     from finescan.workflow.plan import Plan
 
-COMPUTED, MEASURED_FILE, MEASURED_STORE = "computed", "measured.tif", "measured.ome.zarr"
-TIFF_FILE, ZARR_FILE, FLAGS_FILE = "enhanced.tif", "enhanced.ome.zarr", "flags.tif"
-UNCERTAINTY_FILE, UNCERTAINTY_STORE = "uncertainty.tif", "uncertainty.ome.zarr"
-FULL = 255  # grey level of the mask where a pixel is wholly recorded
-BAND_PX = 1 << 24  # at a time
+COMPUTED, MEASURED_FILE = "computed", "measured.tif"
+TIFF_FILE, ZARR_FILE, FLAGS_FILE, UNCERTAINTY_FILE = "enhanced.tif", "enhanced.ome.zarr", "flags.tif", "uncertainty.tif"
+FULL = 255  # grey level of measured.tif where a pixel is wholly recorded
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,6 @@ def forget_computed(folder: Path) -> None:
     """Drop what an earlier result kept: a new one was computed."""
     shutil.rmtree(folder / COMPUTED, ignore_errors=True)
     (folder / MEASURED_FILE).unlink(missing_ok=True)
-    shutil.rmtree(folder / MEASURED_STORE, ignore_errors=True)
 
 
 def opened(job: Job, hrs: Sequence[Image], pairs: Sequence[Pair]) -> list[Pair]:
@@ -114,51 +111,36 @@ def paste(job: Job, hrs: Sequence[Image], pairs: Sequence[Pair], enhanced: Image
     names = [hrs[n - 1].name for n in numbers if n <= len(hrs)]
     used = [p for p in pairs if p.hr.name in names]
     job.progress(0, 1, "pasting recorded pixels")
-    missing = _missing(flags)
+    missing = _missing(flags, enhanced.grid)
     found = [recorded_on(p.hr, enhanced.grid, p.lr_from_hr, missing=missing) for p in used]
     pieces = [r for r in found if r is not None]
     path = job.folder.path
     kept = _keep(path)
-    stored = ZARR_FILE if ZARR_FILE in kept else TIFF_FILE
-    enhanced = enhanced.with_data(_read(path / COMPUTED / stored, enhanced.grid.ndim).data)  # not what is replaced
     pasted = Pasted(enhanced.data, pieces)
+    written = enhanced.with_data(pasted)
     for name in (TIFF_FILE, ZARR_FILE):
         if name in kept:
-            io.write(path / name, enhanced.with_data(pasted), overwrite=True)
+            io.write(path / name, written, overwrite=True)
     share = _Share(pieces, enhanced.grid.shape)
-    mask = MEASURED_FILE if TIFF_FILE in kept else MEASURED_STORE
-    io.write(path / mask, Image(share, enhanced.grid, mask), overwrite=True)
+    io.write(path / MEASURED_FILE, Image(share, enhanced.grid, MEASURED_FILE), overwrite=True)
     cleared = _cleared(flags, pieces, enhanced.grid)
     io.write(path / FLAGS_FILE, Image(cleared.flags, cleared.grid, FLAGS_FILE), overwrite=True)
-    for name in (UNCERTAINTY_FILE, UNCERTAINTY_STORE):
-        if name in kept:
-            half = _read(path / COMPUTED / name, enhanced.grid.ndim)
-            io.write(path / name, half.with_data(_Certain(half.data, pieces)), overwrite=True)
+    if UNCERTAINTY_FILE in kept:
+        half = io.read(path / COMPUTED / UNCERTAINTY_FILE)
+        io.write(path / UNCERTAINTY_FILE, half.with_data(_Certain(half.data, pieces)), overwrite=True)
     job.progress(1, 1, "pasting recorded pixels")
-    facts = {**job.folder.facts("merge"), **_facts(pieces, pasted, share, mask)}
+    facts = {**job.folder.facts("merge"), **_facts(pieces, pasted, share)}
     job.notes += _notes(facts)
     job.folder.log("pasted", **facts)
-    result = _read(path / stored, enhanced.grid.ndim)
-    return Merged(enhanced.with_data(result.data), cleared, {"merged": facts}, (mask,))
-
-
-def _read(path: Path, ndim: int) -> Image:
-    return io.read(path) if ndim == 2 else io.read_volume(path)
-
-
-def _bands(shape: Sequence[int]) -> Iterator[slice]:
-    """Slices of the first axis of at most so many pixels."""
-    step = max(1, BAND_PX // int(np.prod(shape[1:])))
-    for first in range(0, shape[0], step):
-        yield slice(first, min(first + step, shape[0]))
+    stored = io.read(path / (ZARR_FILE if ZARR_FILE in kept else TIFF_FILE))
+    return Merged(enhanced.with_data(stored.data), cleared, {"merged": facts}, (MEASURED_FILE,))
 
 
 class _Share:
-    """The mask, computed where it is written."""
+    """measured.tif, computed where it is written."""
 
     def __init__(self, pieces: Sequence[Recorded], shape: Sequence[int]) -> None:
-        self._pieces, self.shape, self.dtype = pieces, tuple(shape), np.dtype(np.uint8)
-        self.ndim = len(self.shape)
+        self._pieces, self.shape, self.dtype, self.ndim = pieces, tuple(shape), np.dtype(np.uint8), 2
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
         rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
@@ -172,7 +154,7 @@ class _Certain:
 
     def __init__(self, half: Any, pieces: Sequence[Recorded]) -> None:
         self._half, self._pieces = half, pieces
-        self.shape, self.dtype, self.ndim = tuple(half.shape), np.dtype(half.dtype), len(half.shape)
+        self.shape, self.dtype, self.ndim = tuple(half.shape), np.dtype(half.dtype), 2
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
@@ -186,7 +168,7 @@ def _keep(path: Path) -> list[str]:
     folder = path / COMPUTED
     folder.mkdir(exist_ok=True)
     kept = []
-    for name in (TIFF_FILE, ZARR_FILE, FLAGS_FILE, UNCERTAINTY_FILE, UNCERTAINTY_STORE):
+    for name in (TIFF_FILE, ZARR_FILE, FLAGS_FILE, UNCERTAINTY_FILE):
         own = folder / name
         if not own.exists() and (path / name).is_dir():
             shutil.copytree(path / name, own)
@@ -212,23 +194,24 @@ def _link(path: Path, to: Path) -> None:
         shutil.copyfile(path, to)
 
 
-def _missing(flags: TrustMap) -> Image | None:
-    """Where the coarse map holds nothing; None where there is no such place."""
+def _missing(flags: TrustMap, grid: Grid) -> NDArray[np.bool_] | None:
+    """Output pixels under which the coarse map holds nothing; None where there are none."""
     lost = (np.asarray(flags.flags[...]) & flag_bits("no_data")) != 0
-    return Image(lost, flags.grid, "no data") if lost.any() else None
+    if not lost.any():
+        return None
+    rows, columns = (grid.pixels_under(flags.grid, k) for k in range(2))
+    return lost[np.ix_(rows, columns)]
 
 
 def _cleared(flags: TrustMap, pieces: Sequence[Recorded], grid: Grid) -> TrustMap:
     """Flags without those of coarse pixels that were recorded wholly: nothing is computed there any more."""
     out = np.array(flags.flags[...])
-    least = np.ones(out.shape, np.float32)
-    owners = [grid.pixels_under(flags.grid, k) for k in range(grid.ndim)]
-    starts = [np.searchsorted(o, np.arange(n)) for o, n in zip(owners, out.shape, strict=True)]
-    for band in _bands(grid.shape):
-        share = measured_share(pieces, grid.shape, band)
-        for axis in range(1, grid.ndim):
-            share = np.minimum.reduceat(share, starts[axis], axis=axis)
-        np.minimum.at(least, owners[0][band], share)
+    rows, columns = (grid.pixels_under(flags.grid, k) for k in range(2))
+    least, starts = np.ones(out.shape, np.float32), np.searchsorted(columns, np.arange(out.shape[1]))
+    for first in range(0, grid.shape[0], 512):
+        last = min(first + 512, grid.shape[0])
+        share = measured_share(pieces, grid.shape, slice(first, last))
+        np.minimum.at(least, rows[first:last], np.minimum.reduceat(share, starts, axis=1))
     out[least >= MEASURED_AT] = 0
     return TrustMap(out, flags.grid)
 
@@ -256,12 +239,13 @@ def _notes(facts: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _facts(pieces: Sequence[Recorded], pasted: Pasted, share: _Share, mask: str) -> dict[str, Any]:
-    measured = sum(int(np.count_nonzero(share[band] == FULL)) for band in _bands(share.shape))
+def _facts(pieces: Sequence[Recorded], pasted: Pasted, share: _Share) -> dict[str, Any]:
+    measured = sum(int(np.count_nonzero(share[a : a + 512] == FULL)) for a in range(0, share.shape[0], 512))
+    rows, columns = share.shape
     return {
         "scans": [p.name for p in pieces],
-        "measured_share": measured / float(np.prod(share.shape)),
+        "measured_share": measured / (rows * columns),
         "clipped": pasted.clipped,
-        "mask": f"{mask}: {FULL} = recorded, 0 = computed, between = the border of a scan fading in",
+        "mask": f"{MEASURED_FILE}: {FULL} = recorded, 0 = computed, between = the border of a scan fading in",
         "computed": f"{COMPUTED}/ holds the map as computed; the judgement rests on it",
     }

@@ -15,7 +15,7 @@ from finescan.errors import InputError, OutputError, RegistrationRefused
 from finescan.patches import SplitConfig, make_patches
 from finescan.registration import load_pair
 from finescan.values import Grid, Image, TrustMap, Verdict
-from finescan.workflow import incoming, merging
+from finescan.workflow import incoming, merging, pasting
 from finescan.workflow.finished import open_finished
 from finescan.workflow.merging import MergeOptions, merge
 from finescan.workflow.rescanning import RescanOptions, coarse_scan, error_map, error_unit
@@ -227,7 +227,8 @@ def test_a_merge_of_a_merge_pastes_all_rescans(asked, known, monkeypatch, merged
     assert call["choices"] == {"train.minutes": 0.3, "merge.grey": grey, "train.members": 2}
     assert call["fine"] == ["fine.tif", "F001.tif", "F002.tif", "bright.tif"]
     values = call["merge"].plan.values
-    assert values["merge.pasted"] == [2, 3, 4] and values["train.start"] == str(merged / "model")
+    assert values["merge.pasted"] == [2, 3, 4] and values["train.start"] == pasting.START == "start-model"
+    assert call["merge"].start == merged / "model"
     assert values["split.boxes"] == open_finished(merged).plan.values["split.boxes"]
     gain, offset = values["merge.grey"][3]
     assert values["merge.grey"][:3] == [None] * 3

@@ -62,10 +62,13 @@ def make_volume_patches(
     notes: list[str] = []
     pieces, boxes = [], {"stop": [], "test": []}  # type: list[VolumePiece], dict[str, list[Box3]]
     for pair in pairs:
-        piece = _piece(pair, out_grid, circle, config.most_voxels // len(pairs), notes)
+        piece, cut = volume_piece(pair, out_grid, circle, config.most_voxels // len(pairs))
+        notes += cut
         pieces.append(piece)
-        for role, found in choose_boxes(piece.weight, piece.lr, config).items():
+        for role, found in ({} if config.boxes else choose_boxes(piece.weight, piece.lr, config)).items():
             boxes[role] += [_placed(b, piece.start) for b in found]
+    for role, held in (config.boxes or {}).items():
+        boxes[role] = [_box3(b) for b in held]
     guard = config.guard(min((p.shape for p in pieces), key=min))
     nothing = GreyStatistics(0.0, 1.0, 0.0, 1.0)
     draft = VolumePatchSet(
@@ -99,7 +102,15 @@ def _one_volume(pairs: Sequence[Pair]) -> Image:
     return lr
 
 
-def _piece(pair: Pair, out_grid: Grid, circle: Circle, most: int, notes: list[str]) -> VolumePiece:
+def volume_piece(pair: Pair, out_grid: Grid, circle: Circle, most: int) -> tuple[VolumePiece, list[str]]:
+    """A fine volume and the coarse one under it on the grid of the result, and what was left out of it.
+
+    Parameters
+    ----------
+    circle : the field of view of the coarse volume.
+    most : voxels that are kept; of a larger fine volume the middle.
+    """
+    notes: list[str] = []
     start, stop = _covered_box(pair, out_grid)
     shape = tuple(b - a for a, b in zip(start, stop, strict=True))
     if np.prod(shape, dtype=float) > most:
@@ -121,7 +132,7 @@ def _piece(pair: Pair, out_grid: Grid, circle: Circle, most: int, notes: list[st
     weight &= circle.mask(box)
     _note_saturation(pair, cut_hr, cut_lr, notes)
     z, y, x = start
-    return VolumePiece(lr, hr, weight, (z, y, x), circle.distance(box), pair.hr.name)
+    return VolumePiece(lr, hr, weight, (z, y, x), circle.distance(box), pair.hr.name), notes
 
 
 def _covered_box(pair: Pair, out_grid: Grid) -> tuple[list[int], list[int]]:
@@ -315,6 +326,11 @@ def _placed(box: Box3, corner: Sequence[int]) -> Box3:
     z, y, x = corner
     a, b, c, d, e, f = box
     return a + z, b + y, c + x, d + z, e + y, f + x
+
+
+def _box3(box: Sequence[int]) -> Box3:
+    a, b, c, d, e, f = (int(v) for v in box)
+    return a, b, c, d, e, f
 
 
 def _nm(values: Sequence[float]) -> str:

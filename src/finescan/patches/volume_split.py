@@ -6,7 +6,7 @@ farther than the guard gap from every held-out box trains. (Bukka et al. 2025 ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +34,7 @@ class VolumeSplitConfig:
     seed : of the random search for good boxes.
     most_voxels : of the overlap, at most so many are held in memory (9 bytes each); a larger fine scan is cut to a
         smaller box around its middle, and a note says so.
+    boxes : "stop" and "test" boxes of the out grid that an earlier run held out; None = chosen anew.
     """
 
     kind: str = "boxes"
@@ -42,6 +43,7 @@ class VolumeSplitConfig:
     guard_voxels: int | None = None
     seed: int = 0
     most_voxels: int = 200_000_000
+    boxes: Mapping[str, Sequence[Sequence[int]]] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

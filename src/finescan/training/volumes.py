@@ -8,6 +8,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from finescan.errors import InputError, ModelError
 from finescan.models import MODELS, Model, build, complete_arguments, memory_format
 from finescan.patches import VolumePatchSet, VolumeSampler
 from finescan.patches.volume_sampling import VolumeBatch
+from finescan.training.config import FINE_TUNING
 from finescan.training.job import Answer, Clock, State, device_of
 from finescan.training.loop import AVERAGING, CLIP
 from finescan.training.losses import LOSSES
@@ -38,6 +40,7 @@ def train_volume(
     config: VolumeTrainConfig | None = None,
     *,
     initial: Model | None = None,
+    fine_tune: bool = False,
     folder: str | Path | None = None,
     progress: Progress | None = None,
     clock: Clock = time.perf_counter,
@@ -52,6 +55,8 @@ def train_volume(
     config : how to train; None = :class:`VolumeTrainConfig` as it stands.
     initial : a model of the same architecture and arguments whose weights training starts from (of a neighbouring
         blur, or of another sample); None = fresh weights.
+    fine_tune : ``initial`` has seen these data or others like them: it is judged before the first step, so that what is
+        returned is no worse on the stop role, and steps are a quarter as large as the recipe's.
     folder : where checkpoints go; a training found there is continued, exactly as if it had never stopped.
     progress : called as ``progress(done, total, message)`` after every step.
     clock : seconds, for the time budget.
@@ -65,7 +70,7 @@ def train_volume(
     """
     config = config or VolumeTrainConfig()
     started = clock()
-    job = VolumeJob(patches, config, device_of(config.device), initial)
+    job = VolumeJob(patches, config, device_of(config.device), initial, fine_tune=fine_tune)
     return Training(job, None if folder is None else Path(folder), progress, clock, started).run()
 
 
@@ -126,7 +131,13 @@ class VolumeJob:
     fixed: tuple[str, ...] = ()
 
     def __init__(
-        self, patches: VolumePatchSet, config: VolumeTrainConfig, device: torch.device, initial: Model | None = None
+        self,
+        patches: VolumePatchSet,
+        config: VolumeTrainConfig,
+        device: torch.device,
+        initial: Model | None = None,
+        *,
+        fine_tune: bool = False,
     ) -> None:
         self.config, self.device, self.notes = config, device, patches.notes
         self._patches, self._name = patches, config.architecture
@@ -135,6 +146,9 @@ class VolumeJob:
         self._recipe: VolumeRecipe = config.resolved()
         self.batch, self.looks = self._recipe.batch, self._recipe.looks
         self._initial = None if initial is None else _weights(initial, self._name, self._arguments)
+        self._fine_tune = fine_tune and initial is not None
+        if self._fine_tune and config.learning_rate is None:
+            self._recipe = replace(self._recipe, learning_rate=FINE_TUNING * self._recipe.learning_rate)
         self._stop = VolumeStopSet(patches, self._name, device, self._arguments)
         self.scores = {"interpolated": self._stop.interpolated_psnr()}
         if not math.isfinite(self.scores["interpolated"]):
@@ -148,8 +162,8 @@ class VolumeJob:
         return network.to(self.device).to(memory_format=memory_format(self._name))  # type: ignore[call-overload]
 
     def initial(self, index: int) -> State | None:
-        """None: every network of this job has the initial weights from the start."""
-        return None
+        """What is judged before the first step; every network of this job has the initial weights in any case."""
+        return self._initial if self._fine_tune else None
 
     def further(self, network: nn.Module, *, seed: int, bfloat16: bool) -> None:
         """Volumes are trained with the content loss alone."""

@@ -83,6 +83,7 @@ SENSIBLE: dict[str, tuple[Check, str]] = {
         _or_none(lambda v: isinstance(v, Mapping) and all(_is_list(b) for b in v.values())),
         "rectangles of coarse pixels per role, or null",
     ),
+    "split.guard_voxels": (_or_none(_count(0)), "a whole number, at least 0, or null"),
     "split.guard_lr_px": (_count(0), "a whole number, at least 0"),
     "train.architecture": _one_of(_TRAINABLE),
     "train.minutes": (_number(1e-6, 1e5), "a number above 0"),

@@ -54,7 +54,8 @@ class RunFolder:
                 f"{self.path} holds a run of other files ({_names(state.get('inputs'))}; these are {_names(inputs)}). "
                 "Choose another folder, or pass --overwrite to replace it."
             )
-        for name in ("pair", "model", "enhanced.ome.zarr", "computed", "models"):
+        stores = ("enhanced.ome.zarr", "uncertainty.ome.zarr", "measured.ome.zarr")
+        for name in ("pair", "model", "start-model", "computed", "models", *stores):
             shutil.rmtree(self.path / name, ignore_errors=True)
         for name in (
             "plan.yaml",

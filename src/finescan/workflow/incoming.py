@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finescan import io, rescan
 from finescan.errors import InputError, RegistrationRefused
-from finescan.patches import PatchSet, SplitConfig, make_patches
+from finescan.patches import PatchSet, SplitConfig, VolumePatchSet, make_patches, make_volume_patches
 from finescan.patches.grey import grey_map, white_noise
 from finescan.patches.learned import SMOOTH_PX, smooth
+from finescan.patches.volume_making import volume_piece
 from finescan.registration import Prior, load_pair, register
 from finescan.registration.prior import prior_from_headers
 from finescan.rescan.matching import fields_of
@@ -25,12 +27,14 @@ from finescan.workflow.finished import FinishedFolder
 from finescan.workflow.opening import Progress, told_apart
 from finescan.workflow.pasting import with_grey
 from finescan.workflow.reading import Reading, as_planned
-from finescan.workflow.rescanning import PLAN_FILE, coarse_scan
+from finescan.workflow.rescanning import PLAN_FILE, coarse_of
 from finescan.workflow.verbs import pair_name
+from finescan.workflow.volumes import circle_of, split_config
 
 COARSER = 1.25  # a rescan with pixels this much larger than those of the result cannot be pasted into it
 SAME_GAIN, SAME_SHIFT = 0.1, 0.05  # grey levels that differ by less (on average, of the range) are the same
 PLANNED_RATIO, PLANNED_TURN_DEG = 0.04, 2.0  # how far a planned field's geometry may be from that of the first scan
+LOOKED_AT = 1 << 24  # voxels of a rescan that its grey levels are compared on
 LEAST_RADIUS = 0.75  # of a field: how far from its planned middle it is looked for first
 
 
@@ -73,9 +77,16 @@ class OldRun:
         found = [p for p in self.pairs if p.verdict is Verdict.FOUND]
         return found or [p for p in self.pairs if p.verdict is Verdict.DOUBTFUL]
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether its scans are volumes."""
+        return self.lr.grid.ndim == 3
+
     @cached_property
-    def patches(self) -> PatchSet:
+    def patches(self) -> PatchSet | VolumePatchSet:
         """What it learned from."""
+        if self.is_volume:
+            return _volume_patches(self)
         return _patches(self, self.used, self.run.plan.values.get("split.boxes"))
 
 
@@ -89,7 +100,7 @@ class Incoming:
 
 
 def old_run(run: FinishedFolder) -> OldRun:
-    lr = coarse_scan(run)
+    lr = coarse_of(run)
     sizes = run.plan.values.get("fine.pixel_size_nm") or [None] * len(run.fines)
     hrs = []
     for path, stated, size in zip(run.fines, run.state["inputs"]["fine"], sizes, strict=True):
@@ -114,7 +125,7 @@ def incoming(
     scans = [_readable(reading, path, old, wanted.match_grey) for path in paths]
     _require_new(old, paths)
     named = told_apart(old.lr, [*old.hrs, *scans])[len(old.hrs) :]
-    plan = _rescan_plan(old, paths, wanted.plan)
+    plan = None if old.is_volume and wanted.plan is None else _rescan_plan(old, paths, wanted.plan)
     fields = (
         fields_of(plan, [p.name for p in paths], [s.acquisition.stage for s in scans]) if plan else [None] * len(paths)
     )
@@ -135,9 +146,10 @@ def _readable(reading: Reading, path: Path, old: OldRun, match_grey: bool) -> Im
     io.require_pair(old.lr, scan)
     target = old.run.plan.values["target.pixel_size_nm"]
     if max(a / b for a, b in zip(scan.grid.pixel_size_nm, target, strict=True)) > COARSER:
+        word = "voxels" if old.is_volume else "pixels"
         raise InputError(
-            f"{path.name} has pixels of {_nm(scan.grid.pixel_size_nm)} nm, which is too coarse for a result of "
-            f"{_nm(target)} nm: nothing that fine was recorded. Scan it again with that pixel size, or leave it out."
+            f"{path.name} has {word} of {_nm(scan.grid.pixel_size_nm)} nm, which is too coarse for a result of "
+            f"{_nm(target)} nm: nothing that fine was recorded. Scan it again with such {word}, or leave it out."
         )
     usual = old.used[0].hr.dtype
     if scan.dtype != usual and not match_grey:
@@ -238,39 +250,76 @@ def _refuse(old: OldRun, bad: Sequence[Pair], good: int, skip: bool) -> None:
 def _greys(old: OldRun, pairs: Sequence[Pair]) -> list[tuple[float, float, float]]:
     """Of every rescan: gain and offset of its grey levels against those that the first run lets expect from the coarse
     map, and the mean difference as a share of the run's grey range."""
-    first = old.patches
-    everything = _patches(old, [*old.used, *pairs], first.boxes)
+    first, found = old.patches, []
     span = first.hr_grey.high - first.hr_grey.low
-    found = []
-    for pair in pairs:
-        piece = next((p for p in everything.pieces if p.name == pair.hr.name), None)
-        gain, offset, shift = (1.0, 0.0, 0.0) if piece is None else _grey(piece, first.gain, first.offset)
+    for under in _under(old, pairs):
+        gain, offset, shift = (1.0, 0.0, 0.0) if under is None else _grey(*under, first.gain, first.offset)
         found.append((gain, offset, shift / span))
     return found
 
 
-def _grey(piece: Any, gain: float, offset: float) -> tuple[float, float, float]:
-    f, (h, w) = piece.factor, piece.lr.shape
-    whole = np.asarray(np.all(piece.weight.reshape(h, f, w, f), axis=(1, 3)))
-    if np.count_nonzero(whole) < 64:
+Seen = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+
+
+def _under(old: OldRun, pairs: Sequence[Pair]) -> Iterator[Seen | None]:
+    """Coarse and fine grey levels on the same pixels under every rescan, and where both are known."""
+    first = old.patches
+    if isinstance(first, VolumePatchSet):
+        for pair in pairs:
+            volume, _ = volume_piece(pair, first.out_grid, first.circle, LOOKED_AT)
+            yield volume.lr, volume.hr, volume.weight
+        return
+    everything = _patches(old, [*old.used, *pairs], first.boxes)
+    for pair in pairs:
+        piece = next((p for p in everything.pieces if p.name == pair.hr.name), None)
+        if piece is None:
+            yield None
+            continue
+        f, (h, w) = piece.factor, piece.lr.shape
+        known = np.asarray(np.all(piece.weight.reshape(h, f, w, f), axis=(1, 3)))
+        yield piece.lr, piece.hr.reshape(h, f, w, f).mean(axis=(1, 3)), known
+
+
+def _grey(
+    lr: NDArray[np.float32], hr: NDArray[np.float32], known: NDArray[np.bool_], gain: float, offset: float
+) -> tuple[float, float, float]:
+    if np.count_nonzero(known) < 64:
         return 1.0, 0.0, 0.0
-    expected = gain * smooth(piece.lr, whole)[whole] + offset
-    recorded = smooth(piece.hr.reshape(h, f, w, f).mean(axis=(1, 3)), whole)[whole]
-    noise = (gain * white_noise(piece.lr, whole)) ** 2 / (4 * np.pi * SMOOTH_PX**2)
-    a, b, _ = grey_map(expected, recorded, noise_variance=noise)
+    expected = gain * smooth(lr, known)[known] + offset
+    recorded = smooth(hr, known)[known]
+    middle = lr.shape[0] // 2
+    slices = (lr, known) if lr.ndim == 2 else (lr[middle], known[middle])
+    noise = white_noise(*slices) if slices[1].any() else 0.0
+    left = (gain * noise) ** 2 / (4 * np.pi * SMOOTH_PX**2) ** (lr.ndim / 2)  # what smoothing leaves of white noise
+    a, b, _ = grey_map(expected, recorded, noise_variance=left)
     return a, b, float(np.mean(recorded) - np.mean(expected))
 
 
 def _patches(old: OldRun, pairs: Sequence[Pair], boxes: Mapping[str, Any] | None) -> PatchSet:
     """Training data of fine scans and rescans, with these areas held out (None = chosen as the run chose them)."""
     values = old.run.plan.values
-    greys = dict(zip((hr.name for hr in old.hrs), values.get("merge.grey") or [], strict=False))
-    pairs = [
+    config = SplitConfig(kind=values["split.kind"], guard_lr_px=values["split.guard_lr_px"], boxes=boxes)
+    target = tuple(values["target.pixel_size_nm"])
+    return make_patches(_in_run_grey(old, pairs), config=config, target_pixel_size_nm=target)
+
+
+def _volume_patches(old: OldRun) -> VolumePatchSet:
+    values = old.run.plan.values
+    return make_volume_patches(
+        _in_run_grey(old, old.used),
+        config=split_config(values, len(old.used)),
+        target_voxel_size_nm=tuple(values["target.pixel_size_nm"]),
+        circle=circle_of(old.lr, bool(values["volume.circle"])),
+    )
+
+
+def _in_run_grey(old: OldRun, pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs whose rescans of earlier merges have the grey levels of the first run."""
+    greys = dict(zip((hr.name for hr in old.hrs), old.run.plan.values.get("merge.grey") or [], strict=False))
+    return [
         p if greys.get(p.hr.name) is None else replace(p, hr=with_grey(p.hr, *map(float, greys[p.hr.name])))
         for p in pairs
     ]
-    config = SplitConfig(kind=values["split.kind"], guard_lr_px=values["split.guard_lr_px"], boxes=boxes)
-    return make_patches(pairs, config=config, target_pixel_size_nm=tuple(values["target.pixel_size_nm"]))
 
 
 def _facts(

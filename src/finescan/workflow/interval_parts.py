@@ -42,7 +42,7 @@ def parts_of(patches: PatchSet | VolumePatchSet, enhanced: Image | Reads, pairs:
         grid = patches.out_grid.crop(start, [a + n for a, n in zip(start, piece.hr.shape, strict=True)])
         seen = on_grid(enhanced, grid) if isinstance(enhanced, Image) else enhanced(piece, grid)
         pair = known.get(piece.name)
-        whole = pair is not None and _same_size(pair, grid) and grid.size <= _LARGEST
+        whole = pair is not None and same_size(pair, grid) and grid.size <= _LARGEST
         error = recorded_error(seen, grid, pair) if whole and pair is not None else seen - piece.hr
         found.append(Part(start, seen, error, role))
     return found
@@ -99,6 +99,7 @@ def _pieces(patches: PatchSet | VolumePatchSet):  # type: ignore[no-untyped-def]
         yield tuple(start), piece, piece.role_fine
 
 
-def _same_size(pair: Pair, grid: Grid) -> bool:
+def same_size(pair: Pair, grid: Grid) -> bool:
+    """Whether recorded pixels can be looked up one by one: they are about as large as those of the result."""
     ratios = [a / b for a, b in zip(pair.hr.grid.pixel_size_nm, grid.pixel_size_nm, strict=True)]
     return all(1 / SAME_SIZE <= r <= SAME_SIZE for r in ratios)

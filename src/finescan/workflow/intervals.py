@@ -71,6 +71,7 @@ def _written(job: Job, intervals: Intervals) -> Intervals:
         return intervals
     path = job.folder.path / (FILE if half.grid.ndim == 2 or job.plan.values["result.tiff"] else STORE)
     if not path.exists():
+        _forget(job.folder.path)  # what an earlier call put aside when recorded pixels were pasted
         io.write(path, Image(half.data, half.grid, path.name, half.acquisition))
     return replace(intervals, files=(path.name,))
 
@@ -79,4 +80,5 @@ def _forget(folder: Path) -> None:
     """Remove maps of half widths that belong to another result."""
     for old in (folder / FILE, computed_or(folder / FILE)):
         old.unlink(missing_ok=True)
-    shutil.rmtree(folder / STORE, ignore_errors=True)
+    for store in (folder / STORE, computed_or(folder / STORE)):
+        shutil.rmtree(store, ignore_errors=True)

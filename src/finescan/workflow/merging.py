@@ -13,13 +13,15 @@ from finescan.errors import InputError, OutputError
 from finescan.values import Verdict
 from finescan.workflow import page
 from finescan.workflow.finished import FinishedFolder, open_finished
+from finescan.workflow.foreseen import foreseen, held
 from finescan.workflow.incoming import Incoming, OldRun, Wanted, incoming, old_run
 from finescan.workflow.opening import Progress
-from finescan.workflow.pasting import Merge
+from finescan.workflow.pasting import START, Merge, with_grey
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Outcome
 from finescan.workflow.rescanning import RescanOptions, rescan_folder
 from finescan.workflow.run import complete
+from finescan.workflow.volumes import complete_volume
 
 TUNING = 0.5  # of the time of the first training
 
@@ -77,8 +79,8 @@ def merge(
     tell = progress or (lambda done, total, message: None)
     new = incoming(old, paths, out, options, force, tell)
     plan = _plan(old, new, options)
-    before = _scores(run.path)
-    done = complete(
+    told = _foreseen(old, new, options)
+    done = (complete_volume if old.is_volume else complete)(
         run.coarse,
         [*run.fines, *(n.path for n in new)],
         out,
@@ -87,9 +89,13 @@ def merge(
         force or not any(p.verdict is Verdict.FOUND for p in old.pairs),
         overwrite,
         progress,
-        merge=Merge(plan, (*old.pairs, *(n.pair for n in new)), {"of": str(run.path), "before": before,
-                                                                  "rescans": [n.facts for n in new]}),
-    )  # fmt: skip
+        merge=Merge(
+            plan,
+            (*old.pairs, *(n.pair for n in new)),
+            {"of": str(run.path), "before": _scores(run.path), "rescans": told},
+            run.path / "model",
+        ),
+    )
     facts, lines = dict(done.facts), [*_lines(done.facts["merged"], done.facts), page.summary(done.facts)]
     if options.further is not None:
         planned = _planned_again(out, new, options.further)
@@ -146,7 +152,9 @@ def _plan(old: OldRun, new: Sequence[Incoming], options: MergeOptions) -> Plan:
     plan.force("fine.pixel_size_nm", sizes, "As in the first run; of the rescans from their files.")
     held = {role: [list(b) for b in boxes] for role, boxes in old.patches.boxes.items()}
     plan.force("split.boxes", held, "What the first run held out never becomes training data.")
-    plan.force("train.start", str(old.run.path / "model"), "The run that the rescans were planned from.")
+    if old.is_volume:
+        plan.force("split.guard_voxels", old.patches.guard, "As in the first run.")
+    plan.force("train.start", START, "The model of the run that the rescans were planned from; a copy.")
     minutes = options.minutes or TUNING * float(before.values["train.minutes"])
     plan.force("train.minutes", minutes, "Weights that were trained once need less.")
     plan.force("train.architecture", before.values["train.architecture"], "That of the model to start from.")
@@ -163,20 +171,35 @@ def _plan(old: OldRun, new: Sequence[Incoming], options: MergeOptions) -> Plan:
     return plan
 
 
+def _foreseen(old: OldRun, new: Sequence[Incoming], options: MergeOptions) -> list[dict[str, Any]]:
+    """The facts of every rescan, and how well the old run had foreseen it."""
+    pairs = [n.pair for n in new]
+    if options.match_grey:
+        pairs = [replace(n.pair, hr=with_grey(n.pair.hr, *n.facts["grey"])) for n in new]
+    found = foreseen(old.run, old.lr, pairs)
+    return [{**n.facts, "foreseen": f} for n, f in zip(new, found, strict=True)]
+
+
 # ------------------------------------------------------------------ words
 def _scores(folder: Path) -> dict[str, Any]:
     """Of the run before, on the blocks that both hold out."""
     with suppress(OSError, ValueError):
         d = json.loads((folder / "trust.json").read_text(encoding="utf-8"))
-        return {"enhanced": d["scores"]["enhanced"], "bicubic": d["scores"]["bicubic"], "verdict": d["verdict"]}
+        kept = ("enhanced", "bicubic", "interpolated")
+        return {**{n: d["scores"][n] for n in kept if n in d["scores"]}, "verdict": d["verdict"]}
     return {}
 
 
 def _lines(merged: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    lines = [f"{100 * merged['measured_share']:.2f} % of the map is recorded now, by {len(merged['scans'])} rescan(s)"]
+    share, count = 100 * merged["measured_share"], len(merged["scans"])
+    lines = [f"{share:.2f} % of the result is recorded now, by {count} rescan(s)"]
     for r in merged["rescans"]:
-        planned = f"; {r['away_um']:.3g} µm from the middle of {r['field']}" if r["field"] else ""
-        lines.append(f"  {r['file']}: {r['verdict']}, split error {r['split_error_hr_px']:.2f} fine px{planned}")
+        said = f"{r['verdict']}, split error {r['split_error_hr_px']:.2f} fine px"
+        if r["field"]:
+            said += f"; {r['away_um']:.3g} µm from the middle of {r['field']}"
+        if r["foreseen"]:
+            said += f"; the 90 % intervals held {100 * held(r['foreseen']):.1f} % of it"
+        lines.append(f"  {r['file']}: {said}")
     before = merged.get("before", {}).get("enhanced")
     if before:
         now = facts["scores"]["enhanced"]

@@ -10,9 +10,21 @@ import numpy as np
 from finescan import reporting as rp
 from finescan.values import Pair
 from finescan.workflow import page_trust
+from finescan.workflow.foreseen import held
 
 if TYPE_CHECKING:
     from finescan.workflow.page import Finished
+    from finescan.workflow.page_volume import FinishedVolume
+
+_COLUMNS = (
+    rp.Column("rescan"),
+    rp.Column("planned as"),
+    rp.Column("off its planned middle", "µm"),
+    rp.Column("split error", "fine px"),
+    rp.Column("gain of its grey levels"),
+    rp.Column("foreseen by the 90 % intervals", "%"),
+    rp.Column("rms error before", "grey levels"),
+)
 
 
 def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
@@ -22,16 +34,21 @@ def chapters(done: Finished) -> tuple[rp.Chapter, ...]:
         return ()
     known = {r["name"]: r for r in merged.get("rescans", ())}
     pairs = [p for p in done.pairs if p.hr.name in merged["scans"]]
-    columns = (
-        rp.Column("rescan"),
-        rp.Column("planned as"),
-        rp.Column("off its planned middle", "µm"),
-        rp.Column("split error", "fine px"),
-        rp.Column("gain of its grey levels"),
-    )
     rows = tuple(_row(done, p, known.get(p.hr.name, {})) for p in pairs)
-    places = rp.Places("Rescans", columns, rows, "Pictures: the result at the middle of each.")
+    places = rp.Places("Rescans", _COLUMNS, rows, "Pictures: the result at the middle of each.")
     return (rp.Chapter("Measured again", (_words(merged, done.facts), places)),)
+
+
+def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
+    """The rescans of a volume; nothing for a run without any."""
+    merged = done.facts.get("merged")
+    if not merged:
+        return ()
+    known = {r["name"]: r for r in merged.get("rescans", ())}
+    pairs = [p for p in done.pairs if p.hr.name in merged["scans"]]
+    rows = tuple(_cells(p, known.get(p.hr.name, {})) for p in pairs)
+    table = rp.Table("Rescans", _COLUMNS, rows, "Their places are drawn in the whole volume above.")
+    return (rp.Chapter("Measured again", (_words(merged, done.facts), table)),)
 
 
 def _row(done: Finished, pair: Pair, facts: Mapping[str, Any]) -> rp.Place:
@@ -40,25 +57,30 @@ def _row(done: Finished, pair: Pair, facts: Mapping[str, Any]) -> rp.Place:
     nm = pair.lr_from_hr(pair.hr.grid.to_nm(rim)) - np.asarray(done.lr.grid.edge_nm)
     (y0, x0), (y1, x1) = nm.min(axis=0), nm.max(axis=0)
     picture = page_trust.thumbnail(done.enhanced, nm.mean(axis=0) + done.lr.grid.edge_nm)
-    grey = facts.get("grey")
-    cells = (
+    return rp.Place(_cells(pair, facts), (float(y0), float(x0), float(y1), float(x1)), picture)
+
+
+def _cells(pair: Pair, facts: Mapping[str, Any]) -> tuple[Any, ...]:
+    grey, said = facts.get("grey"), facts.get("foreseen")
+    return (
         pair.hr.name,
         facts.get("field") or "",
         facts.get("away_um"),
         pair.residual.split_error_hr_px,
         None if grey is None else grey[0],
+        round(100 * held(said), 1) if said else None,
+        said["rms_error"] if said else None,
     )
-    return rp.Place(cells, (float(y0), float(x0), float(y1), float(x1)), picture)
 
 
 def _words(merged: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     text = (
-        f"{100 * merged['measured_share']:.2f} % of the map was recorded by {len(merged['scans'])} rescan(s): their "
-        "grey levels stand in the result, with borders that fade. The verdict above rests on the map as "
-        "it was computed, on areas that no training has seen."
+        f"{100 * merged['measured_share']:.2f} % of the result was recorded by {len(merged['scans'])} rescan(s): their "
+        "grey levels stand in the result, with borders that fade. The verdict above rests on the result "
+        "as it was computed, in places that no training has seen."
     )
     before = (merged.get("before") or {}).get("enhanced")
     if not before:
         return text
     now = facts["scores"]["enhanced"]
-    return f"{text} On those areas it has {now['psnr']:.2f} dB; before the rescans it had {before['psnr']:.2f} dB."
+    return f"{text} There it has {now['psnr']:.2f} dB; before the rescans it had {before['psnr']:.2f} dB."

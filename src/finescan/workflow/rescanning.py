@@ -183,19 +183,24 @@ def _error(
 
 
 def coarse_scan(run: FinishedFolder) -> Image:
-    """The coarse scan, unchanged since the run."""
-    path = run.coarse
-    if not path.exists():
-        raise InputError(f"Planning needs the coarse scan, but {path} cannot be found. Put it back.")
-    if io.fingerprint(path) != run.state["inputs"]["coarse"]["sha256"]:
-        raise InputError(f"{path} is not the file that the run in {run.path} was made from. Put that one back.")
-    coarse = as_planned(run.reading, "coarse", path, run.plan.values.get("coarse.pixel_size_nm"))
+    """The coarse picture, unchanged since the run; InputError for a volume."""
+    coarse = coarse_of(run)
     if coarse.grid.ndim != 2:
         raise InputError(
             f"Rescans are planned for pictures, but {coarse.name} is a volume. Its report and trust.json list places "
             "that are worth scanning again."
         )
     return coarse
+
+
+def coarse_of(run: FinishedFolder) -> Image:
+    """The coarse picture or volume, unchanged since the run."""
+    path = run.coarse
+    if not path.exists():
+        raise InputError(f"Planning needs the coarse scan, but {path} cannot be found. Put it back.")
+    if io.fingerprint(path) != run.state["inputs"]["coarse"]["sha256"]:
+        raise InputError(f"{path} is not the file that the run in {run.path} was made from. Put that one back.")
+    return as_planned(run.reading, "coarse", path, run.plan.values.get("coarse.pixel_size_nm"))
 
 
 def _recorded(run: FinishedFolder) -> list[Recorded]:

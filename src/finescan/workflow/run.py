@@ -129,8 +129,7 @@ def complete(
     except FinescanError:
         job.folder.abandon()
         raise
-    if merge is not None:
-        job.folder.finish("merge", key_of(merge.facts), **merge.facts)
+    pasting.begun(job, merge)
     pairs = pasting.opened(job, hrs, register_scans(job, lr, hrs, force, merge.pairs if merge else None))
     patches = _patches(job, pairs)
     model = _learn(job, patches)
@@ -153,7 +152,7 @@ def complete(
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     measured = picture_measures.measure(
         job, lr, hrs, pairs, patches, contestants, enhanced, merged.image, spread=ranges.spread, flags=flags,
-        measured_share=merged.facts.get("merged", {}).get("measured_share", 0.0),
+        measured_share=merged.share,
     )  # fmt: skip
     enhanced, flags = merged.image, merged.flags
     facts = _facts(job, report, pairs, model, flags, method, time.perf_counter() - began)
@@ -242,7 +241,8 @@ def _learn(job: Job, patches: PatchSet) -> Model:
         else f"{area / 1e6:.1f} million pixels of overlap: a small network learns all there is, in seconds."
     )
     plan.choose("train.start", None, "From fresh weights; a model of the same network learns a new sample faster.")
-    start = None if plan.values["train.start"] is None else load_model(plan.values["train.start"])
+    source = pasting.start_folder(job)
+    start = None if source is None else load_model(source)
     if start is not None:
         plan.choose("train.architecture", start.card.architecture, "That of the model to start from.")
     plan.choose("train.architecture", "strong" if strong else "fast", why)
@@ -318,6 +318,7 @@ def _enhance(
     facts = job.folder.facts("enhance")
     told = [*facts["notes"], *([facts["fallback"]["sentence"]] if facts.get("fallback") else [])]
     job.notes += [n for n in told if n not in job.notes]
+    pasting.set_aside(job)
     stored = ZARR_FILE if (path / ZARR_FILE).exists() else TIFF_FILE
     image, flag_image = (io.read(pasting.computed_or(path / name)) for name in (stored, FLAGS_FILE))
     return image.with_data(image.data, out_grid(lr, plan)), TrustMap(flag_image.data, lr.grid)

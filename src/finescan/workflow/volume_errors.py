@@ -32,6 +32,7 @@ def volume_error_bars(
     enhanced: Image,
     whole: Measurements,
     config: QuantifyConfig,
+    computed_share: float = 1.0,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Plain JSON values: numbers of the whole enhanced volume with their intervals.
@@ -43,6 +44,7 @@ def volume_error_bars(
     enhanced : the whole result.
     whole : its measurements, with labels.
     config : choices of the analysis.
+    computed_share : of the result, 0 to 1; the rest was recorded finely and needs no correction.
     """
     box = tuple(slice(a - s, b - s) for a, b, s in zip(region.start, region.stop, piece.start, strict=True))
     known = np.isfinite(pictures["fine"]) & np.isfinite(pictures["enhanced"]) & patches.circle.mask(region.own_grid)
@@ -65,7 +67,8 @@ def volume_error_bars(
     everywhere[:, ~patches.circle.mask(enhanced.grid)] = -1
     total = tally(whole, everywhere, int(np.prod(lattice)))
     factors = rehearse(ground, total, lattice, seed=seed)
-    bars = {n: in_volumes(b) for n, b in measure_with_error(ground, total, factors=factors, seed=seed).items()}
+    found = measure_with_error(ground, total, factors=factors, computed_share=computed_share, seed=seed)
+    bars = {n: in_volumes(b) for n, b in found.items()}
     notes = []
     if all(np.isnan(b.value) for b in bars.values()):
         notes.append(f"Numbers have no error bars: {len(ground)} blocks of the fine scan are too few, or hold no pore.")

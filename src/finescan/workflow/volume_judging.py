@@ -22,6 +22,7 @@ from finescan.values import Circle, Image, Region, TrustMap, flag_bits
 from finescan.workflow import volume_errors
 from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
+from finescan.workflow.pasting import Merged
 from finescan.workflow.volume_verbs import sizes_text
 
 SLICES_LOOKED_AT = 5
@@ -207,11 +208,19 @@ class Measured:
     inside: tuple[PoreNumbers, ...] = ()
 
 
-def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model) -> Measured:
+def measure(
+    job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model: Model, merged: Merged | None = None
+) -> Measured:
     """Pores of the enhanced volume, and of coarse, enhanced and fine inside the first fine scan, matched with the fine.
 
     Holds nothing when nothing is to be measured.
+
+    Parameters
+    ----------
+    enhanced : as computed by ``model``.
+    merged : with recorded voxels pasted in: what is measured on the whole volume; None = the same.
     """
+    written, share = (enhanced, 0.0) if merged is None else (merged.image, merged.share)
     wanted = job.plan.choose("measure.objects", "dark", "Pores and voids are darker than the solid.")
     for name in (PORES_FILE, SIZES_FILE):  # of an earlier call: never beside a volume they do not belong to
         (job.folder.path / name).unlink(missing_ok=True)
@@ -224,7 +233,7 @@ def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model
     files: tuple[str, ...] = ()
     if enhanced.grid.size <= LARGEST_COUNTED:
         labelled = enhanced.grid.size <= volume_errors.LARGEST_PX
-        whole = quantify(enhanced, config=config, circle=patches.circle, keep_labels=labelled)
+        whole = quantify(written, config=config, circle=patches.circle, keep_labels=labelled)
         write_csv(job.folder.path / PORES_FILE, whole, overwrite=True)
         write_whole(job.folder.path / SIZES_FILE, sizes_text(whole))
         facts, files = {**facts, "whole": whole.summary(), "error_bars": None}, (PORES_FILE, SIZES_FILE)
@@ -232,7 +241,7 @@ def measure(job: Job, lr: Image, patches: VolumePatchSet, enhanced: Image, model
             first = patches.pieces[0]
             bars = volume_errors.volume_error_bars(
                 patches, first, fine_box(patches, first), pictures, enhanced, whole, config,
-                seed=int(job.plan.values.get("train.seed") or 0),
+                computed_share=1 - share, seed=int(job.plan.values.get("train.seed") or 0),
             )  # fmt: skip
             facts["error_bars"] = bars
             job.notes += bars["notes"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import intervals, model_intervals, page_volume, volume_judging
+from finescan.workflow import intervals, model_intervals, page_volume, pasting, volume_judging
 from finescan.workflow.checks import require_blending
 from finescan.workflow.comparing import typical
 from finescan.workflow.field_of_view import corners_are_empty
@@ -34,7 +35,10 @@ from finescan.workflow.volume_suggesting import suggest_in_volume
 
 ARCHITECTURE = "volume"
 STORE_FILE, TIFF_FILE, FLAGS_FILE = "enhanced.ome.zarr", "enhanced.tif", "flags.tif"
-TRAINED = ("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed", "train.position")
+TRAINED = (
+    *("train.architecture", "train.minutes", "train.steps", "train.members", "train.seed", "train.position"),
+    "train.start",
+)
 
 
 def complete_volume(
@@ -46,17 +50,21 @@ def complete_volume(
     force: bool,
     overwrite: bool,
     progress: Progress | None,
+    *,
+    merge: pasting.Merge | None = None,
 ) -> FinishedVolume:
     """As :func:`finescan.workflow.run.complete`, for files that hold volumes."""
     began = time.perf_counter()
-    job = open_job(Path(out), Path(coarse), fines, reading, choices, overwrite, progress)
+    planned = merge.plan if merge else None
+    job = open_job(Path(out), Path(coarse), fines, reading, choices, overwrite, progress, planned)
     try:
         lr, hrs = read_scans(job, Path(coarse), fines)
         _require_possible(job.plan.values, out_grid(lr, job.plan))
     except FinescanError:
         job.folder.abandon()
         raise
-    pairs = register_scans(job, lr, hrs, force)
+    pasting.begun(job, merge)
+    pairs = pasting.opened(job, hrs, register_scans(job, lr, hrs, force, merge.pairs if merge else None))
     circle = _field_of_view(job, lr)
     patches = _patches(job, pairs, circle)
     model = _learn(job, lr, patches)
@@ -78,15 +86,17 @@ def complete_volume(
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     model_intervals.keep_from_run(job, model, method, ranges)
-    pores = volume_judging.measure(job, lr, patches, enhanced, models[method])
+    merged = pasting.paste(job, hrs, pairs, enhanced, flags)
+    pores = volume_judging.measure(job, lr, patches, enhanced, models[method], merged)
+    enhanced, flags = merged.image, merged.flags
     job.progress(1, 1, "judging on held-out fine scan")
     likeness, untypical = typical(lr, model.card)
     job.notes += [*model.card.training.get("notes", []), *patches.notes, *untypical, *ranges.notes]
     facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
     suggestion = suggest_in_volume(lr, pairs, ranges, flags)
-    facts = {**facts, "likeness": likeness, "intervals": ranges.facts}
+    facts = {**facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}
     facts["suggested_rescans"] = suggestion.to_dict()
-    facts["files"] = [*facts["files"], *ranges.files]
+    facts["files"] = [*facts["files"], *ranges.files, *merged.files]
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.save_plan()
     job.progress(0, 1, "report")
@@ -137,7 +147,13 @@ def _field_of_view(job: Job, lr: Image) -> Circle:
         if found
         else "The corners of the coarse slices hold grey levels like the rest."
     )
-    if job.plan.choose("volume.circle", found, why):
+    return circle_of(lr, job.plan.choose("volume.circle", found, why))
+
+
+def circle_of(lr: Image, is_round: bool) -> Circle:
+    """The field of view of a coarse volume: the largest circle inside its slices, or one around them."""
+    inscribed = Circle.inscribed(lr.grid)
+    if is_round:
         return inscribed
     (hy, hx) = lr.grid.extent_nm[-2:]
     return Circle(inscribed.centre_nm, 0.5 * (hy**2 + hx**2) ** 0.5 + max(lr.grid.pixel_size_nm))
@@ -148,17 +164,27 @@ def _patches(job: Job, pairs: Sequence[Pair], circle: Circle) -> VolumePatchSet:
     job.progress(0, 1, "laying out training data")
     patches = make_volume_patches(
         pairs,
-        config=VolumeSplitConfig(),
+        config=split_config(plan.values, len(pairs)),
         target_voxel_size_nm=tuple(plan.values["target.pixel_size_nm"]),
         circle=circle,
     )
-    job.step("patches", ("volume.circle", "target.pixel_size_nm"))
+    job.step("patches", ("volume.circle", "split.boxes", "split.guard_voxels", "merge.grey", "target.pixel_size_nm"))
     job.progress(1, 1, "laying out training data")
     return patches
 
 
+def split_config(values: Mapping[str, Any], scans: int) -> VolumeSplitConfig:
+    """How a run of so many fine scans holds data out; rescans take no memory away from the scans of the first run."""
+    first = max(1, scans - len(values.get("merge.pasted") or ()))
+    usual = VolumeSplitConfig(guard_voxels=values.get("split.guard_voxels"), boxes=values.get("split.boxes"))
+    return replace(usual, most_voxels=usual.most_voxels // first * scans)
+
+
 def _learn(job: Job, lr: Image, patches: VolumePatchSet) -> Model:
-    plan = job.plan
+    plan, source = job.plan, pasting.start_folder(job)
+    start = None if source is None else load_model(source)
+    if start is not None:
+        plan.choose("train.architecture", start.card.architecture, "That of the model to start from.")
     plan.choose("train.architecture", ARCHITECTURE, "Context in all three directions; the best per second of training.")
     plan.choose("train.minutes", 3.0, "Most of the gain is there after a few minutes.")
     plan.choose("train.steps", None, "From the time budget; a number makes every run on this machine equal to the bit.")
@@ -169,8 +195,12 @@ def _learn(job: Job, lr: Image, patches: VolumePatchSet) -> Model:
     job.save_plan()
     if job.folder.is_done("train", key, "model/card.json"):
         return load_model(folder)
-    config = VolumeTrainConfig.of(**training_options(plan.part(TRAINED)))
-    model = train_volume(patches, config, folder=folder / f"checkpoint-{key}", progress=job.progress)
+    options = training_options(plan.part(TRAINED))
+    if start is not None and start.card.architecture == plan.values["train.architecture"]:
+        options["arguments"] = dict(start.card.arguments)  # another machine may build a network of another size
+    config = VolumeTrainConfig.of(**options)
+    work = folder / f"checkpoint-{key}"
+    model = train_volume(patches, config, initial=start, fine_tune=True, folder=work, progress=job.progress)
     save_model(with_training_look(model, lr, patches), folder)
     job.folder.finish("train", key)
     job.folder.log("trained", **{k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr")})
@@ -209,7 +239,9 @@ def _enhance(
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
     job.notes += [n for n in job.folder.facts("enhance")["notes"] if n not in job.notes]
-    image, marked = io.read_volume(path / STORE_FILE), io.read_volume(path / FLAGS_FILE, constant_ok=True)
+    pasting.set_aside(job)
+    store, marks = (pasting.computed_or(path / name) for name in (STORE_FILE, FLAGS_FILE))
+    image, marked = io.read_volume(store), io.read_volume(marks, constant_ok=True)
     return image, TrustMap(marked.array(), marked.grid)
 
 
@@ -222,6 +254,7 @@ def _region(grid: Grid, box: Any) -> Region | None:
 def _publish(job: Job, image: Image, trust: TrustMap, work: Path) -> None:
     """Put the finished files under their names, then drop the work in progress."""
     path = job.folder.path
+    pasting.forget_computed(path)
     job.progress(0, 1, "writing the enhanced volume")
     for name in (TIFF_FILE, FLAGS_FILE):
         (path / name).unlink(missing_ok=True)

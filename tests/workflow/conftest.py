@@ -60,6 +60,12 @@ def finished_volume(once: Callable[..., Path], volumes: Path) -> Path:
     return once("finished-volume", make)
 
 
+@pytest.fixture(scope="session")
+def smaller() -> Any:
+    """The context in which ``finished_volume`` was made, for fixtures that outlive a test."""
+    return small_networks
+
+
 @pytest.fixture
 def small() -> Iterator[Any]:
     """Training and enhancement as those of ``finished_volume``."""

@@ -60,6 +60,12 @@ def finished_volume(once: Callable[..., Path], volumes: Path) -> Path:
     return once("finished-volume", make)
 
 
+@pytest.fixture(scope="session")
+def tiny_networks() -> Callable[[], Any]:
+    """:func:`small_networks`, for fixtures of a whole session."""
+    return small_networks
+
+
 @pytest.fixture
 def small() -> Iterator[Any]:
     """Training and enhancement as those of ``finished_volume``."""

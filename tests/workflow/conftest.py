@@ -61,8 +61,8 @@ def finished_volume(once: Callable[..., Path], volumes: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smaller() -> Any:
-    """The context in which ``finished_volume`` was made, for fixtures that outlive a test."""
+def tiny_networks() -> Callable[[], Any]:
+    """:func:`small_networks`, for fixtures of a whole session."""
     return small_networks
 
 

@@ -19,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan import io
-from finescan.rescan.pasting import MEASURED_AT, Pasted, Recorded, Slices, bounds_of, measured_share, recorded_on
+from finescan.rescan.pasting import (
+    FEATHER_PX,
+    MEASURED_AT,
+    Pasted,
+    Recorded,
+    Slices,
+    bounds_of,
+    measured_share,
+    recorded_on,
+)
 from finescan.values import Circle, Grid, Image, Pair, TrustMap, flag_bits
 from finescan.workflow.field_of_view import corners_are_empty
 from finescan.workflow.folder import key_of, make_folder
@@ -220,9 +229,12 @@ def _write(
 
 def _pieces(used: Sequence[Pair], grid: Grid, flags: TrustMap, work: Path) -> list[Recorded]:
     """The scans on the grid of the result; those of volumes are kept in files and read where they are needed."""
-    pieces = []
+    pieces, missing = [], _Missing(flags, grid)
+    # two coarse voxels: a volume has so much border that little would be left of a small scan
+    feather = FEATHER_PX if grid.ndim == 2 else min(FEATHER_PX, 2 * max(flags.grid.sr_factor(grid)))
     for k, pair in enumerate(used):
-        piece = recorded_on(recorded_part(pair.hr), grid, pair.lr_from_hr, missing=_Missing(flags, grid))
+        scan = recorded_part(pair.hr)
+        piece = recorded_on(scan, grid, pair.lr_from_hr, feather_px=feather, missing=missing)
         if piece is not None:
             pieces.append(piece if grid.ndim == 2 else _on_disk(piece, work, k))
     return pieces

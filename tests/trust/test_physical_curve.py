@@ -107,11 +107,20 @@ def test_a_match_at_the_end_of_the_search_is_not_credible():
     assert credible(match, (0.9, 1.1), (-1.0, 1.0))
 
 
-def test_a_curve_survives_json_and_levels_without_pieces_are_empty_in_its_table(found):
+def test_a_curve_survives_json(found):
     again = PhysicalCurve.from_dict(json.loads(json.dumps(found.to_dict())))
     assert again == found
     table = found.table()
     assert table["found"] == [1, 1] and table["bicubic psnr"] == found.curve.scores["bicubic"]["psnr"]
+
+
+def test_a_level_with_few_pieces_has_no_scores(monkeypatch):
+    monkeypatch.setattr("finescan.trust.physical_curve.credible", lambda match, *_: match.piece.shape == (96, 96))
+    options = {**SEARCH, "piece_px": 96}
+    found = physical_curve(*recorded(), (0.5, 1.0), FACTOR, METHODS, data_range=SPAN, **options)
+    assert found.found == (0, 1) and found.piece_px == (88, 96) and found.curve.percent == (200.0,)
+    table = found.table()
+    assert table["percent"] == [100.0, 200.0] and table["nearest ms_ssim"][0] is None and table["nearest psnr"][1] > 0
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ class Size:
     steps: int = 0
 
 
-STEM_PERCENT, STM_PERCENT = (100.0, 200.0, 300.0, 400.0), (100.0, 150.0, 200.0)
-FINE_STEM_PERCENT, FINE_STM_PERCENT = tuple(np.arange(100.0, 401.0, 20).tolist()), (*STM_PERCENT, 120.0, 133.3, 171.4)
+STEM_PERCENT, STM_PERCENT = (100.0, 200.0, 300.0, 400.0), (100.0, 150.0, 175.0, 200.0)
+FINE_STEM_PERCENT, FINE_STM_PERCENT = tuple(np.arange(100.0, 401.0, 20).tolist()), (*STM_PERCENT, 120.0, 133.3, 160.0)
 FEW = {"stem": Pieces(STEM_PERCENT, 2, 256), "stm": Pieces(STM_PERCENT, 3, 96)}
 MANY = {"stem": Pieces(FINE_STEM_PERCENT, 4, 256), "stm": Pieces(FINE_STM_PERCENT, 4, 96)}
 

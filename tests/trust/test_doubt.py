@@ -155,3 +155,51 @@ def test_no_more_than_a_twentieth_of_the_area_is_flagged_and_nothing_improbable(
     assert masks["invention"][:5, :30].all() and masks["invention"].sum() == 150
     assert masks["omission"].sum() in range(340, 351) if flat < doubt.LEAST else masks["omission"].sum() <= 250
     assert all(maps[k][masks[k]].min() >= limits[k] for k in maps)
+
+
+def with_bright_corner(picture, texture):
+    """A corner of grey levels that no fine scan covered, with a texture in it."""
+    out = picture.copy()
+    yy, xx = np.mgrid[: SIDE * FACTOR, : SIDE * FACTOR]
+    corner = (yy > 170) & (xx > 170)
+    out[corner] = 250 + texture * np.sin(yy / 4)[corner] * np.sin(xx / 4)[corner]
+    return out.astype(np.float32)
+
+
+def coarse_of(picture, seed=0):
+    blurred = ndimage.gaussian_filter(picture, 0.45 * FACTOR).reshape(SIDE, FACTOR, SIDE, FACTOR).mean((1, 3))
+    return Image(
+        (blurred + np.random.default_rng(seed).normal(0, NOISE, blurred.shape)).astype(np.float32), COARSE, "c"
+    )
+
+
+def test_structure_made_of_grey_levels_that_no_fine_scan_covered_is_an_even_bet(scene):
+    picture = with_bright_corner(TRUE, 30)
+    maps = predicted((coarse_of(picture), *scene[1:]), picture)[1]
+    inside, dark = maps["invention"][47:60, 47:60], maps["invention"][:40, :40]
+    assert 0.4 < np.median(inside) <= 0.5 and dark.max() < doubt.LEAST
+    smooth = with_bright_corner(TRUE, 0)
+    plain = predicted((coarse_of(smooth), *scene[1:]), smooth)[1]["invention"]
+    assert plain[50:60, 50:60].max() < 0.1
+
+
+def test_structure_beyond_the_level_at_which_the_coarse_scan_saturates_is_not_contradicted(scene):
+    lr, check, _ = scene
+    cut = with_bright_corner(TRUE, 60)
+    coarse = coarse_of(cut)
+    saturated = Image(np.minimum(coarse.array(), 185), COARSE, "coarse")
+    found = {}
+    for name, rails in (("known", (-np.inf, 185.0)), ("unknown", (-np.inf, np.inf))):
+        seen = evidence(Image(cut, FINE, "enhanced"), saturated, replace(check, rails=rails), None)
+        found[name] = doubt.unsupported(seen, 0.0)[50:60, 50:60].max()
+    assert found["known"] < doubt.LEAST < 0.95 < found["unknown"]
+
+
+def test_nothing_is_called_missing_where_an_object_is_shown(scene):
+    lr, check, _ = scene
+    shallow = Image(180 - (180 - TRUE) * 0.55, FINE, "shallow")  # dark enough to count, much less than the coarse scan
+    seen = evidence(shallow, lr, check, SOUGHT)
+    y, x = np.array(PLACES[7]) // FACTOR
+    assert seen.nearby[y, x] > 0 and doubt.unshown(seen, 1.0)[y, x] == 0
+    hidden = evidence(Image(180 - (180 - TRUE) * 0.3, FINE, "faint"), lr, check, SOUGHT)
+    assert hidden.nearby[y, x] < 0 and doubt.unshown(hidden, 1.0)[y, x] > 0.9

@@ -26,8 +26,8 @@ from finescan.workflow import judging
 
 FILE = "fallback.tif"
 KINDS = ("none", "flagged", "uncertainty")
-# Flags that interpolation takes away. Not "invention": most flagged objects are near calls that are there after all, and
-# interpolation would take them too; nor "omission", where interpolation shows no more.
+# Flags that interpolation takes away. Not "invention": most flagged objects are near calls that are there after all,
+# and interpolation would take them, too; nor "omission", where interpolation shows no more.
 DOUBTS = ("untrained", "inconsistent")
 GROWN_PX = 4  # coarse pixels; the ramp takes three back, so that all of a doubtful pixel is interpolation alone
 NEAR_PX = 5  # coarse pixels over which expected errors are averaged before they are compared

@@ -30,7 +30,7 @@ def tiny() -> None:
 
 @pytest.fixture(scope="module")
 def cheap(tiny) -> None:
-    """One patch at a time, few stop windows, maps by our own network: enhancing in windows is tested where it is done."""
+    """One patch at a time, few stop windows, maps by our own network: enhancing in windows is tested elsewhere."""
     from finescan.enhancement import EnhanceConfig, enhance
 
     def by_ours(run: steel._Run, model: Model, lr: Image, blending: str) -> Image:

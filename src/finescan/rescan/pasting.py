@@ -185,9 +185,7 @@ def _in_format(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any
     return np.clip(np.rint(values), np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
 
 
-def _parts(
-    pieces: Sequence[Recorded], bounds: Sequence[tuple[int, int]]
-) -> Iterator[tuple[Recorded, Slices, Slices]]:
+def _parts(pieces: Sequence[Recorded], bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[Recorded, Slices, Slices]]:
     """(piece, its own slices, slices of the box) of the pieces that touch a box of the map."""
     for piece in pieces:
         size = zip(bounds, piece.start, piece.grey.shape, strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finescan.errors import InputError, OutputError
+from finescan.patches import VolumePatchSet
 from finescan.values import Verdict
 from finescan.workflow import page
 from finescan.workflow.finished import FinishedFolder, open_finished
@@ -152,7 +153,7 @@ def _plan(old: OldRun, new: Sequence[Incoming], options: MergeOptions) -> Plan:
     plan.force("fine.pixel_size_nm", sizes, "As in the first run; of the rescans from their files.")
     held = {role: [list(b) for b in boxes] for role, boxes in old.patches.boxes.items()}
     plan.force("split.boxes", held, "What the first run held out never becomes training data.")
-    if old.is_volume:
+    if isinstance(old.patches, VolumePatchSet):
         plan.force("split.guard_voxels", old.patches.guard, "As in the first run.")
     plan.force("train.start", START, "The model of the run that the rescans were planned from; a copy.")
     minutes = options.minutes or TUNING * float(before.values["train.minutes"])

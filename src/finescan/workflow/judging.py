@@ -156,6 +156,15 @@ def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consis
     return TrustMap(out, flags.grid)
 
 
+def second_opinions(pairs: Sequence[Pair], patches: PatchSet, enhanced: Image) -> list[dict[str, Any]]:
+    """:func:`second_opinion` of every fine scan that only judges."""
+    grey = patches.hr_grey
+    trainers = [p for p in pairs if p.hr.name not in patches.judges]
+    judges = (p for p in pairs if p.hr.name in patches.judges)
+    opinions = (second_opinion(enhanced, p, trainers, data_range=grey.high - grey.low) for p in judges)
+    return [found for found in opinions if found]
+
+
 def second_opinion(enhanced: Image, pair: Pair, others: Sequence[Pair], *, data_range: float) -> dict[str, Any] | None:
     """The enhanced map against a fine scan that was too coarse to train, outside the scans that did train.
 

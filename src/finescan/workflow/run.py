@@ -161,7 +161,7 @@ def complete(
     facts["files"] = [*facts["files"], *ranges.files, *merged.files, *measured.files]
     suggestion = suggest(lr, pairs, expected(lr, flags, ranges, check), flags, job.plan.values["target.pixel_size_nm"])
     facts["suggested_rescans"] = suggestion.to_dict()
-    facts["second_opinions"] = _second_opinions(job, pairs, patches, enhanced)
+    facts["second_opinions"] = judging.second_opinions(pairs, patches, enhanced)
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.progress(0, 1, "report")
     job.save_plan()
@@ -370,17 +370,6 @@ def _judge(
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
     job.progress(1, 1, "judging on held-out fine scan")
     return report
-
-
-def _second_opinions(job: Job, pairs: Sequence[Pair], patches: PatchSet, enhanced: Image) -> list[dict[str, Any]]:
-    grey = patches.hr_grey
-    trainers = [p for p in pairs if p.hr.name not in patches.judges]
-    found = []
-    for pair in pairs:
-        if pair.hr.name in patches.judges:
-            opinion = judging.second_opinion(enhanced, pair, trainers, data_range=grey.high - grey.low)
-            found += [opinion] if opinion else []
-    return found
 
 
 def _facts(

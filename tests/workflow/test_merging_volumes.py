@@ -261,8 +261,3 @@ def test_the_wrong_files(finished_volume, volumes, volume_rescans, tmp_path):
     refused(InputError, finished_volume, [volumes / "fine.tif"], tmp_path / "out", own)
     with pytest.raises(OutputError, match="never replaces the run it starts from"):
         merge(finished_volume, [volume_rescans / "again.tif"], finished_volume)
-
-
-def test_no_rescans_are_planned_for_volumes_yet(finescan, finished_volume, tmp_path):
-    said = finescan("rescan", finished_volume, "--budget", "20min", "-o", tmp_path / "plan")
-    assert said.code == 3 and "Rescans are planned for pictures, but coarse.tif is a volume." in said.err

@@ -54,6 +54,7 @@ def rescan(
             "--format", help="all, or some of csv,geojson,roiset,serialem,serialem-map,micromanager,openfibsem."
         ),
     ] = "all",
+    scan_time: Annotated[str | None, typer.Option(help="Volumes: time of one fine tomogram: 2h.")] = None,
     plan: Annotated[
         Path | None, typer.Option(help="A rescan.json of this run to write again, instead of planning.")
     ] = None,
@@ -81,6 +82,7 @@ def rescan(
         stage_landmarks,
         formats,
         ExportOptions(stage_z, map_id, xy_stage, z_stage),
+        scan_time,
     )
     show(workflow.rescan_folder(folder, output, options=options, plan=plan, overwrite=overwrite), as_json)
 

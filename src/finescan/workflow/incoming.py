@@ -27,7 +27,7 @@ from finescan.workflow.finished import FinishedFolder
 from finescan.workflow.opening import Progress, told_apart
 from finescan.workflow.pasting import with_grey
 from finescan.workflow.reading import Reading, as_planned
-from finescan.workflow.rescanning import PLAN_FILE, coarse_of
+from finescan.workflow.rescanning import PLAN_FILE, coarse_scan
 from finescan.workflow.verbs import pair_name
 from finescan.workflow.volumes import circle_of, split_config
 
@@ -100,7 +100,7 @@ class Incoming:
 
 
 def old_run(run: FinishedFolder) -> OldRun:
-    lr = coarse_of(run)
+    lr = coarse_scan(run)
     sizes = run.plan.values.get("fine.pixel_size_nm") or [None] * len(run.fines)
     hrs = []
     for path, stated, size in zip(run.fines, run.state["inputs"]["fine"], sizes, strict=True):

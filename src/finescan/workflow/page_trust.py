@@ -37,12 +37,13 @@ def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
     ]
     part = rp.Table("Flags", _FLAG_COLUMNS, tuple(rows)) if rows else "No voxel is flagged."
     doubts = rp.Chapter("Reasons to doubt", (part,))
-    again = _volume_places(done.lr, done.facts["suggested_rescans"])
+    again = _volume_places(done.lr, done.facts)
     return tuple(c for c in (_intervals(done.facts), doubts, again) if c is not None)
 
 
-def _volume_places(lr: Image, found: Mapping[str, Any]) -> rp.Chapter:
+def _volume_places(lr: Image, facts: Mapping[str, Any]) -> rp.Chapter:
     """Parts of a volume worth scanning again."""
+    found = facts["suggested_rescans"]
     if not found["places"]:
         return rp.Chapter("Where to scan again", (found["reason"],))
     columns = (
@@ -63,7 +64,8 @@ def _volume_places(lr: Image, found: Mapping[str, Any]) -> rp.Chapter:
     words = (
         f"Fine scans of these {len(rows)} places of {size} µm (z, y, x) would remove {total:.0f} % of the expected "
         f"error: {found['error_unit']}. Micrometres count from the outer corner of the coarse volume. "
-        "`finescan merge` takes the new scans in."
+        f"`finescan rescan {facts['folder']} --budget 8h --scan-time 2h` plans for a budget, and `finescan merge` takes "
+        "the new scans in."
     )
     return rp.Chapter("Where to scan again", (words, rp.Table("Places", columns, tuple(rows))))
 

@@ -47,6 +47,7 @@ class RescanOptions:
     landmarks : YAML or JSON with ``[[[y, x] map px, [x, y] stage µm], …]``.
     formats : ``all`` or names with commas.
     export : what the programs must be told besides.
+    scan_time : volumes: of one fine tomogram, ``2h``.
     """
 
     budget: str | None = None
@@ -64,6 +65,7 @@ class RescanOptions:
     landmarks: Path | None = None
     formats: str = "all"
     export: rescan.ExportOptions = field(default_factory=rescan.ExportOptions)
+    scan_time: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,12 @@ def rescan_folder(
     goal = None if plan is not None else rescan.Goal.parse(options.budget, options.until, options.order)
     run = open_finished(folder)
     coarse = coarse_scan(run)
+    if coarse.grid.ndim == 3:
+        from finescan.workflow.volume_rescanning import plan_in_volume
+
+        return plan_in_volume(run, coarse, Path(output), goal, options, INTERVAL_UNIT, overwrite=overwrite)
+    if options.scan_time is not None:
+        raise InputError("--scan-time is for volumes; the time of a field follows from --dwell. Leave it out.")
     here = rescan.MapReference(
         coarse.name, coarse.grid, run.state["inputs"]["coarse"]["sha256"], coarse.acquisition.databar_rows
     )
@@ -151,7 +159,7 @@ def _on_result(path: Path, coarse: Image, run: FinishedFolder) -> Image:
 def _planned(
     run: FinishedFolder, coarse: Image, here: rescan.MapReference, goal: rescan.Goal, options: RescanOptions
 ) -> rescan.RescanPlan:
-    recorded = _recorded(run)
+    recorded = recorded_scans(run)
     flags = io.read(run.path / "flags.tif", pixel_size_nm=coarse.grid.pixel_size_nm).data
     trust = TrustMap(np.asarray(flags[...]), coarse.grid)
     finest = min(recorded, key=lambda r: float(np.prod(r.grid.pixel_size_nm)))
@@ -183,17 +191,6 @@ def _error(
 
 
 def coarse_scan(run: FinishedFolder) -> Image:
-    """The coarse picture, unchanged since the run; InputError for a volume."""
-    coarse = coarse_of(run)
-    if coarse.grid.ndim != 2:
-        raise InputError(
-            f"Rescans are planned for pictures, but {coarse.name} is a volume. Its report and trust.json list places "
-            "that are worth scanning again."
-        )
-    return coarse
-
-
-def coarse_of(run: FinishedFolder) -> Image:
     """The coarse picture or volume, unchanged since the run."""
     path = run.coarse
     if not path.exists():
@@ -203,7 +200,7 @@ def coarse_of(run: FinishedFolder) -> Image:
     return as_planned(run.reading, "coarse", path, run.plan.values.get("coarse.pixel_size_nm"))
 
 
-def _recorded(run: FinishedFolder) -> list[Recorded]:
+def recorded_scans(run: FinishedFolder) -> list[Recorded]:
     """The fine scans that the run went on with, with their files where these are still there."""
     pairs = [_pair(run, k, path) for k, path in enumerate(run.fines)]
     for verdict in (Verdict.FOUND, Verdict.DOUBTFUL):  # doubtful ones were used when there was nothing better

@@ -64,8 +64,8 @@ def _volume_places(lr: Image, facts: Mapping[str, Any]) -> rp.Chapter:
     words = (
         f"Fine scans of these {len(rows)} places of {size} µm (z, y, x) would remove {total:.0f} % of the expected "
         f"error: {found['error_unit']}. Micrometres count from the outer corner of the coarse volume. "
-        f"`finescan rescan {facts['folder']} --budget 8h --scan-time 2h` plans for a budget, and `finescan merge` takes "
-        "the new scans in."
+        f"`finescan rescan {facts['folder']} --budget 8h --scan-time 2h` plans for a budget, and `finescan merge` "
+        "takes the new scans in."
     )
     return rp.Chapter("Where to scan again", (words, rp.Table("Places", columns, tuple(rows))))
 

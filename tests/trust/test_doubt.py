@@ -139,10 +139,20 @@ def test_wrong_objects_are_those_the_other_picture_shows_less_than_half_of():
 
 
 def test_a_near_call_is_as_likely_wrong_as_an_ordinary_error_is_large():
-    nearby = np.array([-20, -10, -0.1, 0.1, 10, 20], np.float32)
-    omitted, invented = (doubt.near_call(nearby, 10.0, k) for k in doubt.KINDS)
-    np.testing.assert_allclose(omitted, [0.0228, 0.1587, 0.496, 0, 0, 0], atol=1e-3)
-    np.testing.assert_allclose(invented, omitted[::-1], atol=1e-6)
+    margin = np.array([-np.inf, -20, -10, -0.1, 0.1, 10, np.inf], np.float32)
+    np.testing.assert_allclose(doubt.near_call(margin, 10.0), [0, 0.0228, 0.1587, 0.496, 0.496, 0.1587, 0], atol=1e-3)
+
+
+def test_the_edge_of_a_clear_object_is_no_near_call(scene):
+    lr, check, _ = scene
+    seen = evidence(Image(TRUE, FINE, "true"), lr, check, SOUGHT)
+    shown = np.isfinite(seen.depth)
+    edge = ndimage.binary_dilation(shown, iterations=2) & ~shown
+    assert shown.sum() > 100 and doubt.near_call(seen.depth, 20.0)[shown].max() < 0.01
+    assert doubt.near_call(seen.peak, 20.0)[edge].max() < 0.01
+    faint = Image(np.maximum(TRUE, 128), FINE, "faint")  # just no object
+    missed = evidence(faint, lr, check, SOUGHT)
+    assert doubt.near_call(missed.peak, 20.0)[shown].min() > 0.2 and not np.isfinite(missed.depth).any()
 
 
 @pytest.mark.parametrize("flat", [0.2, 0.01])

@@ -75,9 +75,9 @@ class Doubts:
     def probabilities(self, seen: Evidence) -> dict[str, Floats]:
         """Per kind the probability that a coarse pixel holds (a part of) a wrong object; 0 where nothing is known."""
         found = {kind: self._near_call(seen, kind) for kind in KINDS}
-        found["invention"] = np.maximum(found["invention"], unsupported(seen, self.misfit))
-        found["invention"] = np.maximum(found["invention"], untried(seen, self.tried))
-        found["omission"] = np.maximum(found["omission"], unshown(seen, self.excess))
+        for p in (unsupported(seen, self.misfit), untried(seen, self.tried)):
+            found["invention"] = _either(found["invention"], p)
+        found["omission"] = _either(found["omission"], unshown(seen, self.excess))
         return {kind: np.where(seen.known, p, 0).astype(np.float32) for kind, p in found.items()}
 
     def _near_call(self, seen: Evidence, kind: str) -> NDArray[np.float64]:
@@ -86,18 +86,24 @@ class Doubts:
         if kind in self.learned:
             table = seen.columns.reshape(-1, len(COLUMNS)).astype(np.float64)
             return self.learned[kind].probability(table).reshape(seen.known.shape)
-        return np.minimum(self.rates.get(kind, 1.0) * near_call(seen.nearby, self.spread, kind), 1.0)
+        margin = seen.peak if kind == "omission" else seen.depth
+        return np.minimum(self.rates.get(kind, 1.0) * near_call(margin, self.spread), 1.0)
 
 
-def near_call(nearby: Floats, spread: float, kind: str) -> NDArray[np.float64]:
+def _either(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of one reason or the other, which counts beyond what was expected before it was looked for."""
+    news = np.maximum(other - EXPECTED, 0) / (1 - EXPECTED)
+    return 1 - (1 - one) * (1 - news)
+
+
+def near_call(margin: Floats, spread: float) -> NDArray[np.float64]:
     """Probability that a normal error of this spread hides an object that is there, or makes one that is not.
 
     Parameters
     ----------
-    nearby : largest margin nearby, negative where no object is shown.
+    margin : of the object's middle, positive; or of the best candidate that is no object, negative.
     """
-    away = nearby / max(spread, 1e-9) * (1 if kind == "omission" else -1)
-    return np.where(away < 0, ndtr(away), 0.0)
+    return np.asarray(ndtr(-np.abs(margin.astype(np.float64)) / max(spread, 1e-9)))
 
 
 def unshown(seen: Evidence, excess: float) -> NDArray[np.float64]:
@@ -160,22 +166,22 @@ def learn_doubts(
         labels = wrong_objects(scan, sought)
         counts = {name: counts[name] + n for name, n in labels.counts.items()}
         rows.append(_rows(scan, labels, evidence(enhanced, lr, check, sought, box), lr.grid.crop(*box)))
-    table, nearby, *wrong = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    table, peak, depth, *wrong = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     learned, rates = {}, {}
-    for (kind, name), labelled in zip(NAMES.items(), wrong, strict=True):
+    for (kind, name), labelled, margin in zip(NAMES.items(), wrong, (peak, depth), strict=True):
         if min(counts[name], counts["found"]) >= ENOUGH:
             learned[kind] = _regression(table.astype(np.float64), labelled)
-        rates[kind] = _rate(near_call(nearby, spread, kind), labelled, counts[name])
+        rates[kind] = _rate(near_call(margin, spread), labelled, counts[name])
     return Doubts(sought, learned, spread, misfit, excess, rates, tried, counts)
 
 
 def _rows(scan: Seen, labels: Labels, seen: Evidence, here: Grid) -> tuple[NDArray[Any], ...]:
-    """Per coarse pixel that may be learned from: columns, margin nearby, and what :data:`KINDS` of wrong it holds."""
+    """Per coarse pixel that may be learned from: columns, peak, depth, and what :data:`KINDS` of wrong it holds."""
     maps = [
         gathered(np.where(scan.known, m, np.nan).astype(np.float32), scan.grid, here) for m in labels.masks().values()
     ]
     usable = seen.known & np.isfinite(maps[0])
-    return seen.columns[usable], seen.nearby[usable], *(m[usable] > 0 for m in maps)
+    return seen.columns[usable], seen.peak[usable], seen.depth[usable], *(m[usable] > 0 for m in maps)
 
 
 def _rate(calls: NDArray[np.float64], wrong: Mask, count: int) -> float:

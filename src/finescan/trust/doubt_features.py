@@ -20,6 +20,7 @@ from finescan.values import Image, Region
 
 COLUMNS = ("enhanced", "enhanced, not smoothed", "coarse", "coarse, smoothed", "coarse nearby", "enhanced nearby")
 NEARBY_PX = 3  # coarse pixels whose largest margin is the one nearby
+DEPTH_PX = 4  # coarse pixels within which the middle of an object is looked for; in larger ones nothing is a near call
 COARSE_SMOOTH_PX = 0.7  # sigma, coarse pixels
 NEAR_PX = 1.5  # sigma of the neighbourhood in which structure is compared: about that of a small object, coarse pixels
 HALO_PX = 12  # coarse pixels of context, beside those of the blur
@@ -58,6 +59,8 @@ class Evidence:
     ----------
     columns : (h, w, 6) margins named :data:`COLUMNS`, compressed (see :func:`compressed`); none if nothing is sought.
     nearby : (h, w) largest margin of the smoothed enhanced image nearby, fine grey levels; NaN if nothing is sought.
+    peak : (h, w) that of the best candidate nearby, which is no object itself and no shoulder of one; -inf = none.
+    depth : (h, w) largest margin of the object that the pixel belongs to, inf = to none.
     missing : (h, w) structure of the coarse scan (of the objects' sign, if any are sought) that the enhanced image
         would show at less than half its strength within a pixel; standard deviations of noise, 0 or more.
     strength : (h, w) standard deviations by which the structure of the enhanced image around would show in the coarse
@@ -69,6 +72,8 @@ class Evidence:
 
     columns: Floats
     nearby: Floats
+    peak: Floats
+    depth: Floats
     missing: Floats
     strength: Floats
     shortfall: Floats
@@ -116,20 +121,23 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     grey = local_mean(recorded).astype(np.float32)
     noise = np.maximum(check.noise_at(grey), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
     columns, nearby = np.zeros((*known.shape, 0), np.float32), np.full(known.shape, np.nan, np.float32)
+    peak, depth = -np.inf * np.ones_like(nearby), np.inf * np.ones_like(nearby)
     signs: tuple[int, ...] = (1, -1)
     if sought is not None:
-        columns, nearby = _margins(enhanced, lr, recorded, noise, check, sought)
+        columns, margin = _margins(enhanced, lr, recorded, noise, check, sought)
+        nearby, (peak, depth) = ndimage.maximum_filter(margin, NEARBY_PX), _calls(margin)
         signs = (-1,) if sought.dark == (check.gain >= 0) else (1,)
     # a saturated pixel says "this bright or brighter": within the rails alone can the two be compared
     recorded, predicted = (np.clip(v, *check.rails) for v in (recorded, predicted))
     strength, shortfall = _support(predicted, recorded, noise)
-    return Evidence(columns, nearby, _missing(predicted, recorded, noise, signs), strength, shortfall, grey, known)
+    missing = _missing(predicted, recorded, noise, signs)
+    return Evidence(columns, nearby, peak, depth, missing, strength, shortfall, grey, known)
 
 
 def _margins(
     enhanced: Image, lr: Image, recorded: Floats, noise: Floats, check: Consistency, sought: Sought
 ) -> tuple[Floats, Floats]:
-    """The columns of evidence, and the largest margin nearby in fine grey levels."""
+    """The columns of evidence, and the largest margin under every coarse pixel in fine grey levels."""
     grey = _filled(np.asarray(enhanced.data[...], np.float32))
     soft = ndimage.gaussian_filter(grey, sought.smooth_px, mode="nearest")
     of_soft, of_grey = (
@@ -140,10 +148,20 @@ def _margins(
     sign = 1 if sought.dark == (check.gain >= 0) else -1
     coarse = sign * (level - recorded) / noise
     smooth = sign * (level - ndimage.gaussian_filter(recorded, COARSE_SMOOTH_PX, mode="nearest")) / noise
-    nearby = ndimage.maximum_filter(of_soft, NEARBY_PX)
     scaled = [v * gain / noise for v in (of_soft, of_grey)]
     table = [*scaled, coarse, smooth, *(ndimage.maximum_filter(v, NEARBY_PX) for v in (coarse, scaled[0]))]
-    return compressed(np.stack(table, axis=-1)), nearby
+    return compressed(np.stack(table, axis=-1)), of_soft
+
+
+def _calls(margin: Floats) -> tuple[Floats, Floats]:
+    """How near a call it was: of what is no object, the local maxima nearby; of objects, their largest margin."""
+    shown = margin >= 0
+    peak = np.where((margin == ndimage.maximum_filter(margin, NEARBY_PX)) & ~shown, margin, -np.inf)
+    depth = np.where(shown, margin, -np.inf)
+    for _ in range(DEPTH_PX):  # within the object only
+        depth = np.where(shown, ndimage.maximum_filter(depth, 3), -np.inf)
+    depth[~shown] = np.inf
+    return ndimage.maximum_filter(peak, NEARBY_PX).astype(np.float32), depth.astype(np.float32)
 
 
 def _support(predicted: Floats, recorded: Floats, noise: Floats) -> tuple[Floats, Floats]:

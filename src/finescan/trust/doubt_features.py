@@ -121,7 +121,7 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     grey = local_mean(recorded).astype(np.float32)
     noise = np.maximum(check.noise_at(grey), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
     columns, nearby = np.zeros((*known.shape, 0), np.float32), np.full(known.shape, np.nan, np.float32)
-    peak, depth = -np.inf * np.ones_like(nearby), np.inf * np.ones_like(nearby)
+    peak, depth = (np.full(known.shape, v, np.float32) for v in (-np.inf, np.inf))
     signs: tuple[int, ...] = (1, -1)
     if sought is not None:
         columns, margin = _margins(enhanced, lr, recorded, noise, check, sought)

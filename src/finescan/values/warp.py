@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from finescan.errors import InputError
 from finescan.values.grid import Grid
 
+_AT_ONCE = 1 << 12  # positions of a spline: what is needed of them stays in the cache
+
 
 @dataclass(frozen=True)
 class Warp:
@@ -75,7 +77,7 @@ class Warp:
         if self.knots is None or self.displacement_nm is None:
             return np.zeros_like(x)
         index = np.moveaxis(self.knots.to_index(x), -1, 0)
-        return np.stack([bspline(c, index) for c in self.displacement_nm], axis=-1)
+        return np.moveaxis(bsplines(self.displacement_nm, index), 0, -1)
 
     def inverse_at(self, nm: ArrayLike, *, iterations: int = 30, tolerance_nm: float = 1e-6) -> NDArray[np.float64]:
         """Incoming positions that map to the given outgoing positions (…, d), by fixed-point iteration."""
@@ -143,34 +145,43 @@ def bspline(coefficients: NDArray[np.float64], index: Sequence[ArrayLike] | NDAr
 
     Uniform cubic B-spline, border coefficients repeated; an axis of length one is constant.
     """
-    idx = [np.asarray(i, np.float64) for i in index]
-    out = np.zeros(np.broadcast_shapes(*(i.shape for i in idx)))
-    terms: list[list[tuple[NDArray[np.intp], NDArray[np.float64] | float]]] = []
-    for i, n in zip(idx, coefficients.shape, strict=True):
+    return np.asarray(bsplines(np.asarray(coefficients)[None], index)[0])
+
+
+def bsplines(
+    coefficients: NDArray[np.float64], index: Sequence[ArrayLike] | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """As :func:`bspline`, for several splines (m, *knots) with the same knots: (m, *positions).
+
+    Weights are worked out once for all of them, and for some positions at a time, which the processor's cache holds.
+    """
+    idx = np.broadcast_arrays(*(np.asarray(i, np.float64) for i in index))
+    shape, flat = idx[0].shape, [i.ravel() for i in idx]
+    out = np.zeros((len(coefficients), flat[0].size))
+    for first in range(0, flat[0].size, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        _add(out[:, part], coefficients, [i[part] for i in flat])
+    return out.reshape(len(coefficients), *shape)
+
+
+def _add(out: NDArray[np.float64], coefficients: NDArray[np.float64], index: Sequence[NDArray[np.float64]]) -> None:
+    """Add the splines' values at positions (n,) per axis to ``out`` (m, n)."""
+    combos: list[tuple[Any, Any]] = [(0, 1.0)]  # place in the flat coefficients and weight, of every knot in reach
+    for i, n in zip(index, coefficients.shape[1:], strict=True):
         if n == 1:
-            terms.append([(np.zeros(i.shape, np.intp), 1.0)])
             continue
         i = np.clip(i, -2.0, n + 1.0)
         base = np.floor(i).astype(np.intp)
-        weights = bspline_weights(i - base)
-        terms.append([(np.clip(base + k - 1, 0, n - 1), weights[k]) for k in range(4)])
-    for combo in _product(terms):
-        where = tuple(c[0] for c in combo)
-        weight: Any = 1.0
-        for c in combo:
-            weight = weight * c[1]
-        out += weight * coefficients[where]
-    return out
+        near = [(np.clip(base + k - 1, 0, n - 1), w) for k, w in enumerate(bspline_weights(i - base))]
+        combos = [(where * n + at, weight * w) for where, weight in combos for at, w in near]
+    for values, sums in zip(coefficients.reshape(len(coefficients), -1), out, strict=True):
+        for where, weight in combos:
+            sums += weight * values[where]
 
 
 def bspline_weights(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
     """The four cubic B-spline weights at a fraction ``t`` in [0, 1) past a knot, for knots -1, 0, 1, 2."""
     u = 1.0 - t
-    return (u**3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (3 * u**3 - 6 * u**2 + 4) / 6, t**3 / 6)
-
-
-def _product(terms: list[list[Any]]) -> list[tuple[Any, ...]]:
-    combos: list[tuple[Any, ...]] = [()]
-    for t in terms:
-        combos = [(*c, v) for c in combos for v in t]
-    return combos
+    t2, u2 = t * t, u * u  # products are much faster than powers
+    t3, u3 = t2 * t, u2 * u
+    return (u3 / 6, (3 * t3 - 6 * t2 + 4) / 6, (3 * u3 - 6 * u2 + 4) / 6, t3 / 6)

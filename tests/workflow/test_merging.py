@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from finescan.workflow.merging import MergeOptions, merge
 from finescan.workflow.rescanning import RescanOptions, coarse_scan, error_map, error_unit
 
 INPUT, REFUSED, OUTPUT = 3, 4, 5
-GREYS = incoming._greys
+GREYS, PATCHES = incoming._greys, incoming.OldRun.__dict__["patches"]
 PLACES = {"F001": (8, 12), "F002": (470, 10)}  # first fine pixels, beside the first fine scan
 SIDE = 144
 
@@ -53,9 +54,14 @@ def rescans(once) -> Path:
 
 @pytest.fixture(scope="session")
 def merged(once, finished, rescans) -> Path:
-    """``finished`` with both rescans."""
-    files = [rescans / f"{n}.tif" for n in PLACES]
-    return once("merged", lambda f: merge(finished, files, f / "run", choices={"train.steps": 4})) / "run"
+    """``finished`` with both rescans; the run that they were merged into is gone, so nothing below can need it."""
+
+    def make(folder: Path) -> None:
+        old = shutil.copytree(finished, folder / "old")
+        merge(old, [rescans / f"{n}.tif" for n in PLACES], folder / "run", choices={"train.steps": 4})
+        shutil.rmtree(old)
+
+    return once("merged", make) / "run"
 
 
 def facts(folder: Path) -> dict:
@@ -193,7 +199,10 @@ def asked(monkeypatch) -> list[dict]:
 
 @pytest.fixture
 def known(monkeypatch, merged) -> list:
-    """Registrations are known: those of ``merged``, and "not found" for every other scan; the priors asked with."""
+    """Registrations are known: those of ``merged``, and "not found" for every other scan; the priors asked with.
+
+    What was held out and learned from is known, too.
+    """
     run = open_finished(merged)
     lr = coarse_scan(run)
     folders = dict(zip(run.fines, sorted((merged / "pair").iterdir()), strict=True))
@@ -210,6 +219,8 @@ def known(monkeypatch, merged) -> list:
 
     monkeypatch.setattr(incoming, "register", register)
     monkeypatch.setattr(incoming, "_greys", lambda old, pairs: [(1.0, 0.0, 0.0)] * len(pairs))
+    monkeypatch.setattr(incoming.OldRun, "patches", SimpleNamespace(boxes=run.plan.values["split.boxes"]))
+    monkeypatch.setattr(merging, "foreseen", lambda run, lr, pairs: [None] * len(pairs))
     return priors
 
 
@@ -220,6 +231,7 @@ def stopped(*arguments, **named) -> None:
 
 def test_a_merge_of_a_merge_pastes_all_rescans(asked, known, monkeypatch, merged, rescans, tmp_path) -> None:
     monkeypatch.setattr(incoming, "_greys", GREYS)
+    monkeypatch.setattr(incoming.OldRun, "patches", PATCHES)
     wanted = MergeOptions(match_grey=True, minutes=0.3)
     stopped(merged, [rescans / "bright.tif"], tmp_path / "next", options=wanted, choices={"train.members": 2})
     call = asked[0]

@@ -46,8 +46,9 @@ def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
         return ()
     known = {r["name"]: r for r in merged.get("rescans", ())}
     pairs = [p for p in done.pairs if p.hr.name in merged["scans"]]
-    rows = tuple(_cells(p, known.get(p.hr.name, {})) for p in pairs)
-    table = rp.Table("Rescans", _COLUMNS, rows, "Their places are drawn in the whole volume above.")
+    rows = tuple(_volume_cells(p, known.get(p.hr.name, {})) for p in pairs)
+    columns = (_COLUMNS[0], rp.Column("middle, z y x", "coarse voxels"), *_COLUMNS[3:])
+    table = rp.Table("Rescans", columns, rows, "Their places are drawn in the whole volume above.")
     return (rp.Chapter("Measured again", (_words(merged, done.facts), table)),)
 
 
@@ -71,6 +72,12 @@ def _cells(pair: Pair, facts: Mapping[str, Any]) -> tuple[Any, ...]:
         round(100 * held(said), 1) if said else None,
         said["rms_error"] if said else None,
     )
+
+
+def _volume_cells(pair: Pair, facts: Mapping[str, Any]) -> tuple[Any, ...]:
+    name, _, _, *rest = _cells(pair, facts)
+    middle = ", ".join(f"{v:.1f}" for v in facts["centre_px"]) if "centre_px" in facts else None
+    return (name, middle, *rest)
 
 
 def _words(merged: Mapping[str, Any], facts: Mapping[str, Any]) -> str:

@@ -112,6 +112,10 @@ def test_the_run_says_how_well_it_had_foreseen_the_rescan(merged_volume, finishe
     assert 0.9 * np.prod(SHAPE) < said["pixels"] <= np.prod(SHAPE) and NOISE < said["rms_error"] < 20 * NOISE
     page = (merged_volume / "report.html").read_text(encoding="utf-8")
     assert "Measured again" in page and "again.tif" in page and "before the rescans it had" in page
+    assert "middle, z y x" in page and "off its planned middle" not in page  # nothing is planned in volumes
+    found = [float(v) for v in told["centre_px"]]  # coarse voxels; two of the result are one
+    assert found == pytest.approx([(a + (n - 1) / 2 - 0.5) / 2 for a, n in zip(AT, SHAPE, strict=True)], abs=0.1)
+    assert ", ".join(f"{v:.1f}" for v in found) in page
 
 
 def test_it_learned_on_from_the_old_model_and_both_runs_hold_the_same_out(merged_volume, finished_volume):

@@ -174,7 +174,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="one seed, a shorter training, no critic (which takes minutes)"
+        "--quick", action="store_true", help="one seed, a shorter training, and no critic"
     )
     parser.add_argument("--cases", nargs="+", choices=list(CASES))
     parser.add_argument("--seeds", type=int, default=2)

@@ -173,9 +173,7 @@ def one(case: Case, seed: int, size: int, scan_px: int, steps: int, tally: Tally
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--quick", action="store_true", help="one seed, a shorter training, and no critic"
-    )
+    parser.add_argument("--quick", action="store_true", help="one seed, a shorter training, and no critic")
     parser.add_argument("--cases", nargs="+", choices=list(CASES))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--first", type=int, default=100, help="the first seed")

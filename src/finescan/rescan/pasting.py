@@ -159,13 +159,19 @@ class Pasted:
 
     def _box(self, bounds: Sequence[tuple[int, int]]) -> NDArray[Any]:
         base = np.asarray(self._base[tuple(slice(a, b) for a, b in bounds)])
-        parts = list(_parts(self._pieces, bounds))
-        if not parts:
-            return base
+        out, parts = base, list(touched(self._pieces, bounds))
+        if parts:
+            out = base.copy()
+        for where, part in parts:
+            out[part] = self._mixed(base[part], where)
+        return out
+
+    def _mixed(self, base: NDArray[Any], bounds: Sequence[tuple[int, int]]) -> NDArray[Any]:
+        """A box of the map with the recorded pixels in it."""
         top = np.zeros(base.shape, np.float32)  # largest weight
         total = np.zeros(base.shape, np.float32)
         grey = np.zeros(base.shape, np.float32)
-        for piece, inner, outer in parts:
+        for piece, inner, outer in _parts(self._pieces, bounds):
             weight = piece.weight[inner]
             np.maximum(top[outer], weight, out=top[outer])
             total[outer] += weight
@@ -177,6 +183,14 @@ class Pasted:
         new = (1 - share) * np.nan_to_num(old) + share * (grey[there] / total[there])
         out[there] = _in_format(new, self.dtype)
         return out
+
+
+def touched(
+    pieces: Sequence[Recorded], bounds: Sequence[tuple[int, int]]
+) -> Iterator[tuple[list[tuple[int, int]], Slices]]:
+    """Where recorded scans touch a box of the map: first pixel and the one behind the last, and slices of the box."""
+    for _, _, outer in _parts(pieces, bounds):
+        yield [(f + s.start, f + s.stop) for (f, _), s in zip(bounds, outer, strict=True)], outer
 
 
 def _in_format(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:

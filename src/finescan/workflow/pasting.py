@@ -28,6 +28,7 @@ from finescan.rescan.pasting import (
     bounds_of,
     measured_share,
     recorded_on,
+    touched,
 )
 from finescan.values import Circle, Grid, Image, Pair, TrustMap, flag_bits
 from finescan.workflow.field_of_view import corners_are_empty
@@ -255,7 +256,11 @@ class _Share:
         self._pieces, self.shape, self.dtype, self.ndim = pieces, tuple(shape), np.dtype(np.uint8), len(shape)
 
     def __getitem__(self, key: Any) -> NDArray[np.uint8]:
-        return np.rint(FULL * measured_share(self._pieces, self.shape, _box(key, self.shape))).astype(np.uint8)
+        bounds = bounds_of(key, self.shape)
+        out = np.zeros([b - a for a, b in bounds], np.uint8)
+        for where, part in touched(self._pieces, bounds):  # the scans fill little of the map
+            out[part] = np.rint(FULL * measured_share(self._pieces, self.shape, _slices(where)))
+        return out
 
 
 class _Certain:
@@ -266,9 +271,12 @@ class _Certain:
         self.shape, self.dtype, self.ndim = tuple(half.shape), np.dtype(half.dtype), len(half.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        box = _box(key, self.shape)
-        left = 1 - measured_share(self._pieces, self.shape, box)
-        return np.asarray((np.asarray(self._half[box]) * left).astype(self.dtype))
+        bounds = bounds_of(key, self.shape)
+        half = np.asarray(self._half[_slices(bounds)])
+        out = half.copy()
+        for where, part in touched(self._pieces, bounds):
+            out[part] = half[part] * (1 - measured_share(self._pieces, self.shape, _slices(where)))
+        return out
 
 
 class _Missing:
@@ -282,8 +290,8 @@ class _Missing:
         return self._lost[np.ix_(*(under[s] for under, s in zip(self._under, box, strict=True)))]
 
 
-def _box(key: Any, shape: Sequence[int]) -> Slices:
-    return tuple(slice(a, b) for a, b in bounds_of(key, shape))
+def _slices(bounds: Sequence[tuple[int, int]]) -> Slices:
+    return tuple(slice(a, b) for a, b in bounds)
 
 
 def _keep(path: Path, names: Sequence[str]) -> list[str]:

@@ -81,3 +81,12 @@ def test_a_patch_too_large_is_made_smaller(make_pair) -> None:
 def test_an_unknown_augmentation_is_named(make_pair) -> None:
     with pytest.raises(InputError, match="augment is one of none, flips, all, but 'rotate' came"):
         PatchSampler(make_patches([make_pair()]), augment="rotate")
+
+
+def test_an_area_cut_into_pieces_by_saturated_pixels_says_so(make_pair) -> None:
+    patches = make_patches([make_pair()])
+    (piece,) = patches.pieces
+    holed = np.zeros_like(piece.weight)
+    bare = dataclasses.replace(patches, pieces=(dataclasses.replace(piece, weight=holed),))
+    with pytest.raises(InputError, match=r"no room for a patch of 8 x 8 .* lowest or highest grey level\) cut it"):
+        PatchSampler(bare, size=20)

@@ -65,3 +65,18 @@ def test_the_chapter_marks_the_limit_of_trust_or_says_why_there_is_none(image, l
         "Not made: it needs a held-out block of 50 px or more along its shorter side, and the largest has 48 px. "
         "Larger images have one.",
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "words"), [(-0.4, "which may be chance: with 4 blocks, 95 % lie between -0.40 and"), (0.9, "")]
+)
+def test_a_gain_of_few_blocks_is_said_to_be_perhaps_chance(low, words):
+    from types import SimpleNamespace
+
+    from finescan.trust.report import Gain
+    from finescan.workflow.lr_only_judging import _gained
+
+    gain = Gain(2.0, 0.3, low, 4.5, 4, "better" if low > 0 else "equal")
+    said = _gained(SimpleNamespace(curve=SimpleNamespace(gains=[gain], similarity=[gain], levels=[2.0]), report=None))
+    assert said.startswith("PSNR +2.00 ± 0.30 dB") and "at 200 %" in said
+    assert (words in said) if words else ("chance" not in said)

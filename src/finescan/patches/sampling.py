@@ -144,8 +144,9 @@ def _fitting(pieces: Sequence[Piece], size: int, crop: int) -> tuple[int, list[N
             return size, places
         size = size * 3 // 4
     raise InputError(
-        "The training area has no room for a patch of 8 x 8 coarse pixels: the overlap is too small, or saturated and "
-        "missing pixels cut it into pieces. Record a larger fine scan."
+        "The training area has no room for a patch of 8 x 8 coarse pixels: it is too small, or missing and saturated "
+        "pixels (of the lowest or highest grey level) cut it into pieces. Record a larger scan, or one with fewer of "
+        "them."
     )
 
 

@@ -209,7 +209,11 @@ def _gained(judged: Judged, k: int = -1) -> str:
         psnr, alike, where = report.gains["psnr"]["raw"], report.gains["ms_ssim"]["raw"], "at 100 %"
     else:
         psnr, alike, where = curve.gains[k], curve.similarity[k], f"at {100 * curve.levels[k]:.0f} %"
-    return f"PSNR {psnr.mean:+.2f} ± {psnr.error:.2f} dB, MS-SSIM {alike.mean:+.3f} ± {alike.error:.3f} {where}"
+    said = f"PSNR {psnr.mean:+.2f} ± {psnr.error:.2f} dB, MS-SSIM {alike.mean:+.3f} ± {alike.error:.3f} {where}"
+    if psnr.mean > 0 and psnr.significance == "equal":
+        between = f"{psnr.low:+.2f} and {psnr.high:+.2f} dB"
+        return f"{said}, which may be chance: with {psnr.n} blocks, 95 % lie between {between}"
+    return said
 
 
 def verdict_of(judged: Judged) -> tuple[str, str]:

@@ -57,6 +57,18 @@ def predicted(scene, picture, sought=SOUGHT):
     return doubts, doubt.doubt_maps(image, lr, check, doubts)
 
 
+def test_what_was_learned_is_the_same_after_it_was_written(scene):
+    import json
+
+    doubts, maps = predicted(scene, WRONG)
+    read = doubt.Doubts.from_dict(json.loads(json.dumps(doubts.to_dict(), allow_nan=False)))
+    lr, check, _ = scene
+    again = doubt.doubt_maps(Image(WRONG, FINE, "enhanced"), lr, check, read)
+    assert all(np.array_equal(again[k], maps[k]) for k in maps)
+    bare = doubt.Doubts.from_dict(json.loads(json.dumps(doubt.Doubts(None).to_dict(), allow_nan=False)))
+    assert bare == doubt.Doubts(None)
+
+
 def near(place, px=4):
     return np.hypot(*(np.mgrid[:SIDE, :SIDE] - (np.array(place) / FACTOR)[:, None, None])) <= px
 

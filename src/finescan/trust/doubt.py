@@ -72,6 +72,26 @@ class Doubts:
     tried: tuple[float, float] = (float("-inf"), float("inf"))
     counts: dict[str, int] = field(default_factory=dict)
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **vars(self),
+            "sought": None if self.sought is None else dict(vars(self.sought)),
+            "learned": {kind: found.to_dict() for kind, found in self.learned.items()},
+            "tried": [v if np.isfinite(v) else None for v in self.tried],
+        }
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Doubts:
+        """Inverse of :meth:`to_dict`."""
+        low, high = d["tried"]
+        read = {
+            "sought": None if d["sought"] is None else Sought(**d["sought"]),
+            "learned": {kind: Logistic.from_dict(found) for kind, found in d["learned"].items()},
+            "tried": (-np.inf if low is None else low, np.inf if high is None else high),
+        }
+        return cls(**{**d, **read})
+
     def probabilities(self, seen: Evidence) -> dict[str, Floats]:
         """Per kind the probability that a coarse pixel holds (a part of) a wrong object; 0 where nothing is known."""
         found = {kind: self._near_call(seen, kind) for kind in KINDS}

@@ -77,9 +77,7 @@ def mark_doubts(
     if objects.threshold is not None:
         sought = Sought(objects.kind == "dark", float(objects.threshold.value), SMOOTH_PX)
     doubts = doubt.learn_doubts(enhanced, lr, check, scans, sought)
-    maps = doubt.doubt_maps(enhanced, lr, check, doubts)
-    maps["invention"][flags.where("untrained")] = 0  # interpolation invents nothing
-    masks, limits = doubt.doubted(maps, ~flags.where("no_data"))
+    marked, maps, limits = mark_learned(enhanced, lr, flags, check, doubts)
     judged = doubt.judged(maps, lr.grid, held, sought) if sought is not None else {}
     facts = {
         "predicted": True,
@@ -88,17 +86,24 @@ def mark_doubts(
         "least_probability": doubt.LEAST,
         "largest_share": doubt.SHARE,
         "limits": limits,
-        "shares": {kind: float(mask.mean()) for kind, mask in masks.items()},
+        "shares": {kind: marked.shares()[kind] for kind in doubt.KINDS},
         "learned": sorted(doubts.learned),
         "objects_learned_from": doubts.counts,
-        "spread": doubts.spread,
-        "misfit": doubts.misfit,
-        "excess": doubts.excess,
-        "tried": [v if np.isfinite(v) else None for v in doubts.tried],
+        "model": doubts.to_dict(),
         "test_blocks": judged,
         "sentence": " ".join(_ranking(kind, objects.kind, row) for kind, row in judged.items()),
     }
-    return Doubted(_marked(flags, masks), facts, _notes(doubts, objects), maps)
+    return Doubted(marked, facts, _notes(doubts, objects), maps)
+
+
+def mark_learned(
+    enhanced: Image, lr: Image, flags: TrustMap, check: Consistency, doubts: doubt.Doubts
+) -> tuple[TrustMap, dict[str, NDArray[np.float32]], dict[str, float]]:
+    """The flags by what was learned, here or on another map of the model; probabilities, and least ones, per kind."""
+    maps = doubt.doubt_maps(enhanced, lr, check, doubts)
+    maps["invention"][flags.where("untrained")] = 0  # interpolation invents nothing
+    masks, limits = doubt.doubted(maps, ~flags.where("no_data"))
+    return _marked(flags, masks), maps, limits
 
 
 def of_key(wanted: str) -> list[Any]:

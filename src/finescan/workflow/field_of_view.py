@@ -10,6 +10,15 @@ CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels be
 SLICES_LOOKED_AT = 5
 
 
+def field_of_view(lr: Image, is_round: bool) -> Circle:
+    """The field of view of a coarse volume: the largest circle inside its slices, or one around them."""
+    inscribed = Circle.inscribed(lr.grid)
+    if is_round:
+        return inscribed
+    hy, hx = lr.grid.extent_nm[-2:]
+    return Circle(inscribed.centre_nm, 0.5 * (hy**2 + hx**2) ** 0.5 + max(lr.grid.pixel_size_nm))
+
+
 def corners_are_empty(lr: Image, circle: Circle) -> bool:
     """Whether the coarse volume holds nothing (NaN, or one single grey level) outside the circle, in some slices."""
     outside = ~circle.mask(lr.grid)

@@ -23,13 +23,14 @@ from finescan.registration import Prior, load_pair, register
 from finescan.registration.prior import prior_from_headers
 from finescan.rescan.matching import fields_of
 from finescan.values import Grid, Image, Pair, Verdict
+from finescan.workflow.field_of_view import field_of_view
 from finescan.workflow.finished import FinishedFolder
 from finescan.workflow.opening import Progress, told_apart
 from finescan.workflow.pasting import with_grey
 from finescan.workflow.reading import Reading, as_planned
 from finescan.workflow.rescanning import PLAN_FILE, coarse_scan
 from finescan.workflow.verbs import pair_name
-from finescan.workflow.volumes import circle_of, split_config
+from finescan.workflow.volumes import split_config
 
 COARSER = 1.25  # a rescan with pixels this much larger than those of the result cannot be pasted into it
 SAME_GAIN, SAME_SHIFT = 0.1, 0.05  # grey levels that differ by less (on average, of the range) are the same
@@ -309,7 +310,7 @@ def _volume_patches(old: OldRun) -> VolumePatchSet:
         _in_run_grey(old, old.used),
         config=split_config(values, len(old.used)),
         target_voxel_size_nm=tuple(values["target.pixel_size_nm"]),
-        circle=circle_of(old.lr, bool(values["volume.circle"])),
+        circle=field_of_view(old.lr, bool(values["volume.circle"])),
     )
 
 

@@ -219,10 +219,10 @@ def _train_on_recorded(
 def _learned(patches: PatchSet, output: Path, config: TrainConfig, progress: Progress | None, **given: Any) -> Outcome:
     from finescan.models import save_model
     from finescan.training import train
-    from finescan.workflow.model_intervals import forget_intervals
+    from finescan.workflow.model_trust import forget
 
     model = train(patches, config, folder=output / "checkpoint", progress=progress, **given)
-    forget_intervals(output)
+    forget(output)
     save_model(model, output)
     lines = [f"{output}: {model.card}", *model.card.training["notes"]]
     return Outcome({"model": str(output), "card": model.card.to_dict()}, "\n".join(lines))
@@ -231,11 +231,12 @@ def _learned(patches: PatchSet, output: Path, config: TrainConfig, progress: Pro
 def _calibrated(made: Outcome, patches: PatchSet, output: Path, pairs: Sequence[Pair]) -> Outcome:
     """The model that was written, with the intervals of what it makes."""
     from finescan.models import load_model
-    from finescan.workflow.model_intervals import keep_intervals, measure_with_model
+    from finescan.workflow.judging import yardstick
+    from finescan.workflow.model_trust import keep, measure_with_model
 
     model = load_model(output)
     facts = measure_with_model(model, patches, pairs)
-    keep_intervals(output, model, facts)
+    keep(output, model, facts, yardstick(patches, pairs).to_dict())
     return Outcome({**made.facts, "intervals": facts}, f"{made.text}\n{facts['sentence']}")
 
 

@@ -23,7 +23,7 @@ from finescan.workflow import (
     falling_back,
     intervals,
     judging,
-    model_intervals,
+    model_trust,
     page,
     pasting,
     picture_measures,
@@ -146,7 +146,7 @@ def complete(
     job.notes += untypical
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     job.notes += ranges.notes
-    model_intervals.keep_from_run(job, model, method, ranges)
+    model_trust.keep_from_run(job, model, method, ranges)
     local = map_held_out(patches, lr, contestants["bicubic"], enhanced, check, report)
     job.notes += local.notes
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)

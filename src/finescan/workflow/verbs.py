@@ -156,7 +156,7 @@ def enhance_file(
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
     from finescan.workflow.comparing import prepare
-    from finescan.workflow.model_intervals import carried_by, intervals_path, with_intervals
+    from finescan.workflow.model_trust import carried_by, intervals_path, with_flags, with_intervals
     from finescan.workflow.volume_verbs import enhance_volume_file, flags_path, published, require_one_kind
 
     output = Path(output)
@@ -189,6 +189,7 @@ def enhance_file(
     work = output.with_name(output.name + ".work")
     config = EnhanceConfig(dtype=dtype, blending=blending, saturation=compared.saturation, overwrite=overwrite)
     enhanced = compared.recorded(enhance(loaded[0], compared.lr, folder=work, config=config, progress=progress))
+    enhanced = with_flags(enhanced, compared.lr, carried, compared.counted.verdict)
     enhanced, known = with_intervals(enhanced, carried, output, compared.counted.verdict, overwrite)
     made = published(enhanced, output, work, overwrite)
     return Outcome({**made.facts, **compared.facts, **known}, made.text)

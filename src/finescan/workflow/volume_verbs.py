@@ -19,7 +19,7 @@ from finescan.trust import blur_fit, grey_statistics, volume_scores
 from finescan.values import Circle, Image, Pair, Region
 from finescan.workflow.comparing import Compared
 from finescan.workflow.folder import require_empty, write_json, write_whole
-from finescan.workflow.model_intervals import Carried, with_intervals
+from finescan.workflow.model_trust import Carried, with_flags, with_intervals
 from finescan.workflow.reading import Outcome, Reading
 from finescan.workflow.volume_likeness import with_training_look
 
@@ -84,6 +84,7 @@ def enhance_volume_file(
         box = None if region is None else Region(grid, *region)
         enhanced = enhance_volume(models[0], lr, folder=work, config=config, region=box, progress=progress)
     enhanced = compared.recorded(enhanced)
+    enhanced = with_flags(enhanced, lr, carried, compared.counted.verdict)
     enhanced, known = with_intervals(enhanced, carried, output, compared.counted.verdict, overwrite)
     made = published(enhanced, output, work, overwrite)
     return Outcome({**made.facts, **compared.facts, **known}, made.text)

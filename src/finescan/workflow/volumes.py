@@ -19,10 +19,10 @@ from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import intervals, model_intervals, page_volume, pasting, volume_judging
+from finescan.workflow import intervals, model_trust, page_volume, pasting, volume_judging
 from finescan.workflow.checks import require_blending
 from finescan.workflow.comparing import typical
-from finescan.workflow.field_of_view import corners_are_empty
+from finescan.workflow.field_of_view import corners_are_empty, field_of_view
 from finescan.workflow.folder import key_of, write_json
 from finescan.workflow.learning import training_options
 from finescan.workflow.opening import Job, Progress, open_job, out_grid, read_scans
@@ -85,7 +85,7 @@ def complete_volume(
     report = volume_judging.judge(lr, patches, models, enhanced, method)
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
-    model_intervals.keep_from_run(job, model, method, ranges)
+    model_trust.keep_from_run(job, model, method, ranges)
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     pores = volume_judging.measure(job, lr, patches, enhanced, models[method], merged)
     enhanced, flags = merged.image, merged.flags
@@ -147,16 +147,7 @@ def _field_of_view(job: Job, lr: Image) -> Circle:
         if found
         else "The corners of the coarse slices hold grey levels like the rest."
     )
-    return circle_of(lr, job.plan.choose("volume.circle", found, why))
-
-
-def circle_of(lr: Image, is_round: bool) -> Circle:
-    """The field of view of a coarse volume: the largest circle inside its slices, or one around them."""
-    inscribed = Circle.inscribed(lr.grid)
-    if is_round:
-        return inscribed
-    (hy, hx) = lr.grid.extent_nm[-2:]
-    return Circle(inscribed.centre_nm, 0.5 * (hy**2 + hx**2) ** 0.5 + max(lr.grid.pixel_size_nm))
+    return field_of_view(lr, job.plan.choose("volume.circle", found, why))
 
 
 def _patches(job: Job, pairs: Sequence[Pair], circle: Circle) -> VolumePatchSet:

@@ -1,4 +1,4 @@
-"""Intervals that go with a model: to other maps of the sample, and to nothing they were not calibrated for."""
+"""What goes with a model about its errors: to other maps of the sample, and to nothing it was not measured for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from finescan import io, workflow
+from finescan.enhancement import EnhanceConfig, enhance
 from finescan.errors import OutputError
 from finescan.models import load_model
 from finescan.patches import make_patches
 from finescan.registration import load_pair
 from finescan.simulation import simulate
-from finescan.values import Pair, Residual, Verdict
+from finescan.values import Pair, Residual, Verdict, flag_bits
 from finescan.workflow.interval_parts import recorded_error
-from finescan.workflow.model_intervals import FILE, carried_by, measure_with_model
+from finescan.workflow.model_trust import FILE, carried_by, measure_with_model, with_flags
 
 SAMPLE = {"ratio": 4, "fine": 400, "counts": (2000.0, 1500.0)}  # as the fixture ``scans``
 
@@ -56,6 +57,33 @@ def test_intervals_of_a_model_hold_on_another_map_of_the_sample(model, elsewhere
     assert outcome.facts["intervals"]["file"] == str(tmp_path / "out.uncertainty.tif")
     assert "out.uncertainty.tif: half width of the 90 % interval" in outcome.text
     assert "held-out blocks held" in outcome.text and "follows from the likeness of the maps alone" in outcome.text
+
+
+def test_the_map_of_the_run_is_flagged_as_in_the_run(finished, model, scans, tmp_path):
+    """Enhanced anew by the model that went elsewhere, the same map gets the same flags."""
+    outcome = workflow.enhance_file(model, scans / "coarse.tif", tmp_path / "out.tif", dtype="uint16")
+    ours, theirs = (io.read(p).array() for p in (tmp_path / "out.flags.tif", finished / "flags.tif"))
+    told = flag_bits("inconsistent", "omission", "invention")
+    assert (theirs & told).any()
+    assert np.array_equal(ours & told, theirs & told)
+    assert "Checked against the coarse scan with what was measured where the model was trained" in outcome.text
+    assert outcome.facts["flags"]["omission"] == pytest.approx(np.mean(ours & flag_bits("omission") != 0))
+
+
+def test_what_the_coarse_scan_contradicts_is_flagged_on_another_map(model, elsewhere, tmp_path):
+    """A coarse scan that shows something else than the result was made from."""
+    _, pair = elsewhere
+    carried = carried_by(model, load_model(model))
+    again = enhance(load_model(model), pair.lr, config=EnhanceConfig(dtype="float32"))
+    other = pair.lr.array().copy()
+    other[60:90, 70:100] = other[60:90, 70:100][::-1, ::-1]
+    marked = [
+        with_flags(again, image, carried, "like").trust.where("inconsistent")
+        for image in (pair.lr, pair.lr.with_data(other))
+    ]
+    here = slice(62, 88), slice(72, 98)
+    assert marked[1][here].mean() > 0.3 and marked[0].mean() < 0.1 and marked[0][here].mean() < 0.1
+    assert with_flags(again, pair.lr, carried, "unlike") is again
 
 
 def test_what_a_model_makes_of_its_pieces_has_the_intervals_of_the_written_map(finished, scans):

@@ -1,6 +1,7 @@
-"""Intervals that go with a model: measured where it was trained, read again when it enhances another map.
+"""What goes with a model about its errors: measured where it was trained, read again when it enhances another map.
 
-``intervals.json`` in the model folder holds what was measured and the SHA-256 of the weights it was measured with.
+``trust.json`` in the model folder holds intervals, how the coarse scan follows from the fine one (the yardstick), what
+tells lost and invented objects, and the SHA-256 of the weights all of it was measured with.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from finescan import io
 from finescan.enhancement import Enhanced
 from finescan.models import Model, weights_hash
 from finescan.patches import PatchSet, Piece, VolumePiece
+from finescan.trust import Consistency
+from finescan.trust.doubt import Doubts
 from finescan.trust.map_intervals import SHOWN, Intervals, intervals_from
-from finescan.values import Grid, Image, Pair
+from finescan.values import Circle, Grid, Image, Pair
+from finescan.workflow import doubting, judging
+from finescan.workflow.field_of_view import corners_are_empty, field_of_view
 from finescan.workflow.folder import write_json
 from finescan.workflow.intervals import interval_facts
 from finescan.workflow.opening import Job
 
-FILE = "intervals.json"
+FILE = "trust.json"
 SCHEMA = 1
+CHECKED = "Checked against the coarse scan with what was measured where the model was trained; see the flags."
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,14 @@ class Carried:
     ----------
     facts : of :func:`finescan.trust.map_intervals.measured_facts`; None = there are no intervals.
     why_not : a sentence, where there are none.
+    check : the yardstick; None = there is none.
+    doubts : what tells lost and invented objects; None = nothing.
     """
 
     facts: dict[str, Any] | None = None
     why_not: str = ""
+    check: Consistency | None = None
+    doubts: Doubts | None = None
 
 
 def measure_with_model(model: Model, patches: PatchSet, pairs: Sequence[Pair] = ()) -> dict[str, Any]:
@@ -51,28 +61,42 @@ def measure_with_model(model: Model, patches: PatchSet, pairs: Sequence[Pair] = 
     return interval_facts(patches, seen, pairs)
 
 
-def keep_intervals(folder: Path, model: Model, facts: dict[str, Any]) -> None:
-    """Put intervals into a model folder; where they could not be had, the reason."""
+def keep(
+    folder: Path,
+    model: Model,
+    facts: dict[str, Any],
+    check: dict[str, Any] | None = None,
+    doubts: dict[str, Any] | None = None,
+) -> None:
+    """Put what was measured into a model folder.
+
+    Parameters
+    ----------
+    facts : of intervals; where they could not be had, the reason.
+    check, doubts : the yardstick and what tells wrong objects, as plain JSON values.
+    """
     told = {k: v for k, v in facts.items() if k != "key"}
-    write_json(folder / FILE, {"schema": SCHEMA, "weights_sha256": weights_hash(model), "intervals": told})
+    body = {"schema": SCHEMA, "weights_sha256": weights_hash(model), "intervals": told}
+    write_json(folder / FILE, {**body, "yardstick": check, "doubts": doubts})
 
 
 def keep_from_run(job: Job, model: Model, method: str, ranges: Intervals) -> None:
-    """Let the model of a run carry the intervals of its result, if the result is what the model made."""
+    """Let the model of a run carry what was measured of its result, if the result is what the model made."""
     folder = job.folder.path / "model"
     if method == model.card.architecture and job.plan.values.get("result.fallback", "none") == "none":
-        keep_intervals(folder, model, dict(ranges.facts))
+        found = job.folder.facts("enhance")
+        keep(folder, model, dict(ranges.facts), found.get("yardstick"), (found.get("doubts") or {}).get("model"))
     else:
-        forget_intervals(folder)
+        forget(folder)
 
 
-def forget_intervals(folder: Path) -> None:
-    """Remove the intervals from a model folder."""
+def forget(folder: Path) -> None:
+    """Remove what an earlier model left in a folder."""
     (folder / FILE).unlink(missing_ok=True)
 
 
 def carried_by(folder: Path, model: Model, *, chained: bool = False) -> Carried:
-    """The intervals in a model folder, if they were measured with this model; none for models in a chain."""
+    """What a model folder holds, if it was measured with this model; nothing for models in a chain."""
     path = folder / FILE
     if chained:
         return Carried(None, "There are no intervals: the models run one after the other, and were calibrated alone.")
@@ -82,6 +106,8 @@ def carried_by(folder: Path, model: Model, *, chained: bool = False) -> Carried:
         body = json.loads(path.read_text(encoding="utf-8"))
         known, digest, facts = body["schema"], body["weights_sha256"], body["intervals"]
         levels = list(facts["levels"])
+        check = None if body.get("yardstick") is None else Consistency.from_dict(body["yardstick"])
+        doubts = None if body.get("doubts") is None else Doubts.from_dict(body["doubts"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         return Carried(None, f"There are no intervals: {path} cannot be read ({e}).")
     if known != SCHEMA:
@@ -89,8 +115,34 @@ def carried_by(folder: Path, model: Model, *, chained: bool = False) -> Carried:
     if digest != weights_hash(model):
         return Carried(None, f"There are no intervals: those in {path} belong to other weights.")
     if SHOWN not in levels:
-        return Carried(None, str(facts.get("sentence") or "There are no intervals of 90 %."))
-    return Carried(facts)
+        return Carried(None, str(facts.get("sentence") or "There are no intervals of 90 %."), check, doubts)
+    return Carried(facts, "", check, doubts)
+
+
+def with_flags(enhanced: Enhanced, lr: Image, carried: Carried, likeness: str) -> Enhanced:
+    """The map with flags where it contradicts the coarse one, and (pictures) where objects were lost or invented.
+
+    As in the run that the model comes from; nothing is flagged on a map that is unlike it.
+
+    Parameters
+    ----------
+    lr : the coarse map or volume, as the model read it.
+    carried : by the model.
+    likeness : verdict of the comparison with the training area.
+    """
+    check = carried.check
+    if check is None or not check.informative or likeness == "unlike":
+        return enhanced
+    if lr.grid.ndim == 3:
+        from finescan.workflow import volume_judging
+
+        circle = field_of_view(lr, corners_are_empty(lr, Circle.inscribed(lr.grid)))
+        flags = volume_judging.mark_inconsistent(enhanced.image, lr, enhanced.trust, check, circle)
+    else:
+        flags = judging.mark_inconsistent(enhanced.image, lr, enhanced.trust, check)
+        if carried.doubts is not None:
+            flags = doubting.mark_learned(enhanced.image, lr, flags, check, carried.doubts)[0]
+    return replace(enhanced, trust=flags, notes=(*enhanced.notes, CHECKED))
 
 
 def intervals_path(output: Path) -> Path:

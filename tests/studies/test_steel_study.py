@@ -38,7 +38,7 @@ def cheap(tiny) -> None:
         return enhance(own, lr, config=EnhanceConfig(dtype="float32", guard=False)).image
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(references, "MOST_WINDOWS", {"cpu": 2, "cuda": 2})
+        patch.setattr(references, "MOST_WINDOWS", {"cpu": 1, "cuda": 1})
         usual = RECIPES["quick"]["ttsr-grey"]
         patch.setitem(RECIPES["quick"], "ttsr-grey", replace(usual, batch=1))
         patch.setattr(steel._Run, "_map", by_ours)

@@ -75,3 +75,27 @@ def test_without_intervals_there_is_no_plan(finished_volume, tmp_path):
 def test_the_time_of_a_tomogram_is_no_choice_for_pictures(finished, tmp_path):
     with pytest.raises(InputError, match="--scan-time is for volumes"):
         workflow.rescan_folder(finished, tmp_path / "plan", options=RescanOptions(budget="1h", scan_time="2h"))
+
+
+def test_a_merge_expects_the_tomogram_of_a_place_there(finished_volume, volumes, tmp_path):
+    """Named after its place, a rescan is looked for around it; a plan of another volume is not believed."""
+    from finescan.errors import InputError
+    from finescan.rescan import MapReference
+    from finescan.workflow.finished import open_finished
+    from finescan.workflow.incoming import _planned, old_run
+    from finescan.workflow.volume_rescanning import planned_places
+
+    body = plan(finished_volume, tmp_path, until="30%").facts
+    old = old_run(open_finished(finished_volume))
+    files = [tmp_path / n for n in ("sample_R002.tif", "R001.tif", "other.tif", "R900.tif")]
+    found = _planned(old, files, [], tmp_path / "rescan.json")
+    assert [None if f is None else f.id for f in found] == ["R002", "R001", None, None]
+    assert found == _planned(old, files, [], None)  # it lies beside them
+    np.testing.assert_allclose(found[0].middle_nm, old.lr.grid.to_nm(body["places"][1]["centre_px"]))
+    assert found[0].size_nm == tuple(body["size_nm"])
+    with pytest.raises(InputError, match=r"was made for another volume than coarse\.tif"):
+        planned_places(tmp_path / "rescan.json", MapReference("coarse.tif", old.lr.grid, "0" * 64))
+    (tmp_path / "rescan.json").write_text('{"kind": "else"}')
+    with pytest.raises(InputError, match=r"holds no rescan plan of a volume"):
+        planned_places(tmp_path / "rescan.json", MapReference("coarse.tif", old.lr.grid, ""))
+    assert _planned(old, files, [], None) == [None] * 4  # nobody asked for it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,8 +31,10 @@ from finescan.workflow.pasting import with_grey
 from finescan.workflow.reading import Reading, as_planned
 from finescan.workflow.rescanning import PLAN_FILE, coarse_scan
 from finescan.workflow.verbs import pair_name
+from finescan.workflow.volume_rescanning import planned_places
 from finescan.workflow.volumes import split_config
 
+NAMED_PLACE = re.compile(r"(?<![A-Za-z0-9])R(\d{3,})(?!\d)", re.IGNORECASE)  # of a volume: R007
 COARSER = 1.25  # a rescan with pixels this much larger than those of the result cannot be pasted into it
 SAME_GAIN, SAME_SHIFT = 0.1, 0.05  # grey levels that differ by less (on average, of the range) are the same
 PLANNED_RATIO, PLANNED_TURN_DEG = 0.04, 2.0  # how far a planned field's geometry may be from that of the first scan
@@ -126,18 +129,15 @@ def incoming(
     scans = [_readable(reading, path, old, wanted.match_grey) for path in paths]
     _require_new(old, paths)
     named = told_apart(old.lr, [*old.hrs, *scans])[len(old.hrs) :]
-    plan = None if old.is_volume and wanted.plan is None else _rescan_plan(old, paths, wanted.plan)
-    fields = (
-        fields_of(plan, [p.name for p in paths], [s.acquisition.stage for s in scans]) if plan else [None] * len(paths)
-    )
-    pairs = _registered_before(old, paths, named, out) or _registered(old, named, plan, fields, tell)
+    fields = _planned(old, paths, scans, wanted.plan)
+    pairs = _registered_before(old, paths, named, out) or _registered(old, named, fields, tell)
     good = [p.verdict is Verdict.FOUND or (force and p.verdict is Verdict.DOUBTFUL) for p in pairs]
     if not all(good):
         _refuse(old, [p for p, g in zip(pairs, good, strict=True) if not g], sum(good), wanted.skip)
     kept = [k for k, g in enumerate(good) if g]
     greys = _greys(old, [pairs[k] for k in kept])
     return [
-        Incoming(paths[k], pairs[k], _facts(paths[k], pairs[k], fields[k], plan, grey, wanted.match_grey))
+        Incoming(paths[k], pairs[k], _facts(paths[k], pairs[k], fields[k], grey, wanted.match_grey))
         for k, grey in zip(kept, greys, strict=True)
     ]
 
@@ -170,20 +170,61 @@ def _require_new(old: OldRun, paths: Sequence[Path]) -> None:
         known[mark] = f"the same file as {path.name}"
 
 
-def _rescan_plan(old: OldRun, paths: Sequence[Path], given: Path | None) -> rescan.RescanPlan | None:
-    """The plan that was asked for, or one beside the rescans or the run, if it was made for this map."""
+@dataclass(frozen=True)
+class Planned:
+    """Where a plan expects a rescan.
+
+    Parameters
+    ----------
+    id, known_by : name of the field, and what says that the rescan is of it.
+    middle_nm, size_nm : in the frame of the map, per axis.
+    slack_nm : how far the stage may miss.
+    """
+
+    id: str
+    known_by: str
+    middle_nm: tuple[float, ...]
+    size_nm: tuple[float, ...]
+    slack_nm: float = 0.0
+
+
+def _planned(old: OldRun, paths: Sequence[Path], scans: Sequence[Image], given: Path | None) -> list[Planned | None]:
+    """What is expected of every rescan, by the plan that was asked for, or one beside the rescans or the run."""
     here = rescan.MapReference(old.lr.name, old.lr.grid, old.run.state["inputs"]["coarse"]["sha256"])
+    read = _places if old.is_volume else _fields
     if given is not None:
-        plan = rescan.load_plan(given)
-        rescan.require_map(plan, here)
-        return plan
+        return read(given, here, paths, scans)
     for folder in dict.fromkeys((paths[0].parent, paths[0].parent.parent, old.run.path, old.run.path / "rescan")):
         if (folder / PLAN_FILE).exists():
             with suppress(InputError):  # nobody asked for it
-                plan = rescan.load_plan(folder / PLAN_FILE)
-                rescan.require_map(plan, here)
-                return plan
-    return None
+                return read(folder / PLAN_FILE, here, paths, scans)
+    return [None] * len(paths)
+
+
+def _fields(
+    path: Path, here: rescan.MapReference, paths: Sequence[Path], scans: Sequence[Image]
+) -> list[Planned | None]:
+    """By the plan of a map."""
+    plan = rescan.load_plan(path)
+    rescan.require_map(plan, here)
+    slack = 3 * (plan.stage.sigma_nm or 0.0) if plan.stage else 0.0
+    found = fields_of(plan, [p.name for p in paths], [s.acquisition.stage for s in scans])
+    return [None if f is None else _of_field(plan, *f, slack) for f in found]
+
+
+def _of_field(plan: rescan.RescanPlan, field: rescan.Field, known_by: str, slack: float) -> Planned:
+    size = tuple(s * p for s, p in zip(field.size_px, plan.map.grid.pixel_size_nm, strict=True))
+    return Planned(field.id, known_by, tuple(float(v) for v in plan.nm(field.centre_px)), size, slack)
+
+
+def _places(
+    path: Path, here: rescan.MapReference, paths: Sequence[Path], scans: Sequence[Image]
+) -> list[Planned | None]:
+    """By the plan of a volume; files are named after their places."""
+    middles, size = planned_places(path, here)
+    names = [NAMED_PLACE.search(p.stem) for p in paths]
+    known = [None if n is None else f"R{int(n[1]):03d}" for n in names]
+    return [None if k not in middles else Planned(str(k), "name", middles[str(k)], size) for k in known]
 
 
 def _registered_before(old: OldRun, paths: Sequence[Path], scans: Sequence[Image], out: Path) -> list[Pair] | None:
@@ -196,20 +237,18 @@ def _registered_before(old: OldRun, paths: Sequence[Path], scans: Sequence[Image
     return None
 
 
-def _registered(
-    old: OldRun, scans: Sequence[Image], plan: rescan.RescanPlan | None, fields: Sequence[Any], tell: Progress
-) -> list[Pair]:
+def _registered(old: OldRun, scans: Sequence[Image], fields: Sequence[Planned | None], tell: Progress) -> list[Pair]:
     pairs = []
     for k, (scan, field) in enumerate(zip(scans, fields, strict=True)):
         tell(k, len(scans), f"registering {scan.name}")
-        prior = _prior(old, scan, plan, None if field is None else field[0])
+        prior = _prior(old, scan, field)
         objective = str(old.run.plan.values.get("register.objective", "auto"))
         pairs.append(register(old.lr, scan, prior=prior, objective=objective))
     tell(len(scans), len(scans), "registered")
     return pairs
 
 
-def _prior(old: OldRun, scan: Image, plan: rescan.RescanPlan | None, field: rescan.Field | None) -> Prior:
+def _prior(old: OldRun, scan: Image, planned: Planned | None) -> Prior:
     """Turned and stretched as the run's first scan was found to be, and at the planned place if there is one."""
     first = old.used[0]
     stated, here = prior_from_headers(old.lr, first.hr), prior_from_headers(old.lr, scan)
@@ -224,12 +263,10 @@ def _prior(old: OldRun, scan: Image, plan: rescan.RescanPlan | None, field: resc
         ratio_error=(PLANNED_RATIO,) * len(ratio),
         rotation_deg=PLANNED_TURN_DEG,
     )
-    if plan is None or field is None:
+    if planned is None:
         return known
-    size = max(s * p for s, p in zip(field.size_px, old.lr.grid.pixel_size_nm, strict=True))
-    slack = 3 * (plan.stage.sigma_nm or 0.0) if plan.stage else 0.0
-    middle = tuple(float(v) for v in plan.nm(field.centre_px))
-    return replace(known, centre_nm=middle, radius_nm=LEAST_RADIUS * size + slack)
+    radius = LEAST_RADIUS * max(planned.size_nm) + planned.slack_nm
+    return replace(known, centre_nm=planned.middle_nm, radius_nm=radius)
 
 
 def _refuse(old: OldRun, bad: Sequence[Pair], good: int, skip: bool) -> None:
@@ -323,9 +360,7 @@ def _in_run_grey(old: OldRun, pairs: Sequence[Pair]) -> list[Pair]:
     ]
 
 
-def _facts(
-    path: Path, pair: Pair, field: Any, plan: rescan.RescanPlan | None, grey: Sequence[float], matched: bool
-) -> dict[str, Any]:
+def _facts(path: Path, pair: Pair, planned: Planned | None, grey: Sequence[float], matched: bool) -> dict[str, Any]:
     grid: Grid = pair.hr.grid
     middle = pair.lr_from_hr(grid.to_nm([(n - 1) / 2 for n in grid.shape]))
     facts: dict[str, Any] = {
@@ -339,11 +374,10 @@ def _facts(
         "matched": matched,
         "field": None,
     }
-    if field is not None and plan is not None:
-        away = np.abs(np.asarray(plan.nm(field[0].centre_px)) - middle)
-        half = [s * p / 2 for s, p in zip(field[0].size_px, pair.lr.grid.pixel_size_nm, strict=True)]
-        facts |= {"field": field[0].id, "known_by": field[1], "away_um": float(np.linalg.norm(away)) / 1e3}
-        facts["astray"] = bool((away > half).any())
+    if planned is not None:
+        away = np.abs(np.asarray(planned.middle_nm) - middle)
+        facts |= {"field": planned.id, "known_by": planned.known_by, "away_um": float(np.linalg.norm(away)) / 1e3}
+        facts["astray"] = bool((away > np.array(planned.size_nm) / 2).any())
     return facts
 
 

@@ -94,6 +94,30 @@ def plan_in_volume(
     return Outcome({**body, "files": written}, _text(body, output, written))
 
 
+def planned_places(path: Path, here: rescan.MapReference) -> tuple[dict[str, tuple[float, ...]], tuple[float, ...]]:
+    """Middle of every place of a plan by its name, and the size of all, nm in the frame of the coarse volume.
+
+    Raises
+    ------
+    InputError : no plan of a volume, or one of another volume.
+    """
+    try:
+        d = json.loads(path.read_text(encoding="utf-8"))
+        if d["kind"] != KIND or d["schema"] != SCHEMA:
+            raise ValueError(f"it is of the kind {d['kind']!r}, schema {d['schema']!r}")
+        made = rescan.MapReference.from_dict(d["map"])
+        middles = {
+            str(p["id"]): tuple(float(v) for v in made.grid.to_nm([float(v) for v in p["centre_px"]]))
+            for p in d["places"]
+        }
+        size = tuple(float(v) for v in d["size_nm"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{path} holds no rescan plan of a volume ({e}). Pass one of `finescan rescan`.") from e
+    if made.sha256 != here.sha256 or not made.grid.same_as(here.grid):
+        raise InputError(f"The rescan plan in {path} was made for another volume than {here.name}. Plan again.")
+    return middles, size
+
+
 def run_scans(run: FinishedFolder) -> list[tuple[Any, Any]]:
     """Grids of the fine volumes that the run went on with, and where they lie."""
     from finescan.workflow.rescanning import recorded_scans

@@ -107,7 +107,7 @@ def rescan_folder(
     if coarse.grid.ndim == 3:
         from finescan.workflow.volume_rescanning import plan_in_volume
 
-        return plan_in_volume(run, coarse, Path(output), goal, options, INTERVAL_UNIT, overwrite=overwrite)
+        return plan_in_volume(run, coarse, Path(output), goal, options, overwrite=overwrite)
     if options.scan_time is not None:
         raise InputError("--scan-time is for volumes; the time of a field follows from --dwell. Leave it out.")
     here = rescan.MapReference(
@@ -227,19 +227,23 @@ def _pair(run: FinishedFolder, k: int, path: Path) -> Recorded | None:
 
 
 def scanned_mask(grid: Grid, scans: Sequence[tuple[Grid, Warp]]) -> NDArray[np.bool_]:
-    """Coarse pixels whose centre lies in a fine scan, from the scans' grids and their ``lr_from_hr``."""
+    """Coarse pixels (or cells of a volume) whose centre lies in a fine scan, from its grid and ``lr_from_hr``."""
     mask = np.zeros(grid.shape, bool)
     for fine, warp in scans:
-        h, w = fine.shape
-        rim = [(y, x) for y in (-0.5, (h - 1) / 2, h - 0.5) for x in (-0.5, (w - 1) / 2, w - 0.5)]
-        index = grid.to_index(warp(fine.to_nm(np.array(rim))))
+        rim = _lattice([(-0.5, (n - 1) / 2, n - 0.5) for n in fine.shape])
+        index = grid.to_index(warp(fine.to_nm(rim.reshape(-1, grid.ndim))))
         low = np.clip(np.floor(index.min(axis=0)) - 1, 0, grid.shape).astype(int)
         high = np.clip(np.ceil(index.max(axis=0)) + 2, low, grid.shape).astype(int)
-        ys, xs = np.mgrid[low[0] : high[0], low[1] : high[1]]
-        inside = fine.to_index(warp.inverse_at(grid.to_nm(np.stack([ys, xs], axis=-1))))
+        places = _lattice([np.arange(a, b) for a, b in zip(low, high, strict=True)])
+        inside = fine.to_index(warp.inverse_at(grid.to_nm(places)))
         covered = ((inside >= -0.5) & (inside <= np.array(fine.shape) - 0.5)).all(axis=-1)
-        mask[low[0] : high[0], low[1] : high[1]] |= covered
+        mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] |= covered
     return mask
+
+
+def _lattice(axes: Sequence[Any]) -> NDArray[Any]:
+    """All combinations of places along the axes, (…, number of axes)."""
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
 def _frame(run: FinishedFolder, finest: Recorded, options: RescanOptions) -> rescan.Frame:

@@ -20,12 +20,12 @@ from finescan.trust import Consistency, TrustReport
 from finescan.trust.volume_judgement import judge_volume
 from finescan.values import Circle, Image, Region, TrustMap, flag_bits
 from finescan.workflow import volume_errors
+from finescan.workflow.field_of_view import SLICES_LOOKED_AT
 from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
 from finescan.workflow.pasting import Merged
 from finescan.workflow.volume_verbs import sizes_text
 
-SLICES_LOOKED_AT = 5
 LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
 FEW_BLOCKS, SMALLEST_BLOCK = 12, 12  # held-out boxes are halved while they are fewer; voxels along an edge

@@ -7,7 +7,7 @@ import io as text_io
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,10 +21,8 @@ from finescan.workflow.folder import make_folder
 from finescan.workflow.opening import out_grid
 from finescan.workflow.pasting import UNCERTAINTY_FILE, UNCERTAINTY_STORE
 from finescan.workflow.reading import Outcome
-from finescan.workflow.volume_suggesting import place_size, recorded_cells
-
-if TYPE_CHECKING:
-    from finescan.workflow.rescanning import RescanOptions
+from finescan.workflow.rescanning import INTERVAL_UNIT, RescanOptions, recorded_scans, scanned_mask
+from finescan.workflow.volume_suggesting import place_size
 
 KIND = "finescan volume rescan plan"
 PLAN_FILE, LIST_FILE = "rescan.json", "rescan.csv"
@@ -41,7 +39,6 @@ def plan_in_volume(
     output: Path,
     goal: rescan.Goal | None,
     options: RescanOptions,
-    unit: str,
     *,
     overwrite: bool = False,
 ) -> Outcome:
@@ -56,7 +53,6 @@ def plan_in_volume(
     output : folder for the files.
     goal : budget (with ``options.scan_time``) or share; None = an old plan was to be written again, which is refused.
     options : what is not for pictures only.
-    unit : what the expected error is, for readers.
 
     Raises
     ------
@@ -70,10 +66,10 @@ def plan_in_volume(
     flags = io.read_volume(run.path / "flags.tif", constant_ok=True)
     trust = TrustMap(np.asarray(flags.data[...]), coarse.grid.crop((0, 0, 0), flags.grid.shape))
     error = rescan.error_cells(_half_widths(run, coarse), coarse.grid)
-    recorded = run_scans(run)
+    recorded = [(r.grid, r.lr_from_hr) for r in recorded_scans(run)]
     finest = min(recorded, key=lambda r: float(np.prod(r[0].pixel_size_nm)))[0]
     size = place_size(finest, coarse.grid)
-    scanned = recorded_cells(error.grid, recorded)
+    scanned = scanned_mask(error.grid, recorded)
     places = rescan.choose_places(error, coarse.grid, size, scanned=scanned, most=count)
     if goal.until is not None:
         places = _until(places, goal.until)
@@ -81,7 +77,7 @@ def plan_in_volume(
     body: dict[str, Any] = {
         "kind": KIND, "schema": SCHEMA,
         "map": rescan.MapReference(coarse.name, coarse.grid, run.state["inputs"]["coarse"]["sha256"]).to_dict(),
-        "axes": "ZYX", "size_nm": list(size), "goal": str(goal), "error_unit": unit,
+        "axes": "ZYX", "size_nm": list(size), "goal": str(goal), "error_unit": INTERVAL_UNIT,
         "reduction": sum(p.reduction for p in places), "seconds": None if seconds is None else seconds * len(rows),
         "places": rows,
     }  # fmt: skip
@@ -116,13 +112,6 @@ def planned_places(path: Path, here: rescan.MapReference) -> tuple[dict[str, tup
     if made.sha256 != here.sha256 or not made.grid.same_as(here.grid):
         raise InputError(f"The rescan plan in {path} was made for another volume than {here.name}. Plan again.")
     return middles, size
-
-
-def run_scans(run: FinishedFolder) -> list[tuple[Any, Any]]:
-    """Grids of the fine volumes that the run went on with, and where they lie."""
-    from finescan.workflow.rescanning import recorded_scans
-
-    return [(r.grid, r.lr_from_hr) for r in recorded_scans(run)]
 
 
 def _require_for_volumes(options: RescanOptions) -> None:

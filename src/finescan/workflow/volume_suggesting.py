@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finescan import rescan
 from finescan.errors import InputError
 from finescan.rescan.doubt import flag_sentences
 from finescan.trust.map_intervals import Intervals
-from finescan.values import Grid, Image, Pair, TrustMap, Warp
-from finescan.workflow.rescanning import INTERVAL_UNIT
+from finescan.values import Grid, Image, Pair, TrustMap
+from finescan.workflow.rescanning import INTERVAL_UNIT, scanned_mask
 
 MOST = 10  # places
 ACROSS = 2  # a place is at most this part of the volume along each side
@@ -72,7 +71,7 @@ def suggest_in_volume(
     finest = min(pairs, key=lambda p: float(np.prod(p.hr.grid.pixel_size_nm))).hr.grid
     size = place_size(finest, lr.grid)
     error = rescan.error_cells(half, flags.grid)
-    scanned = recorded_cells(error.grid, [(p.hr.grid, p.lr_from_hr) for p in pairs])
+    scanned = scanned_mask(error.grid, [(p.hr.grid, p.lr_from_hr) for p in pairs])
     try:
         found = rescan.choose_places(error, flags.grid, size, scanned=scanned, most=most)
     except InputError as e:  # everything is scanned: no reason to fail a run
@@ -88,15 +87,3 @@ def _box(place: rescan.VolumePlace) -> tuple[slice, ...]:
 def place_size(fine: Grid, coarse: Grid) -> tuple[float, ...]:
     """Extent of a place (z, y, x), nm: that of a fine volume, or half of the coarse one where that is less."""
     return tuple(min(a, b / ACROSS) for a, b in zip(fine.extent_nm, coarse.extent_nm, strict=True))
-
-
-def recorded_cells(cells: Grid, scans: Sequence[tuple[Grid, Warp]]) -> NDArray[np.bool_]:
-    """Cells whose middle lies in a fine volume, from the volumes' grids and their ``lr_from_hr``."""
-    out = np.zeros(cells.shape, bool)
-    for z in range(cells.shape[0]):
-        y, x = np.indices(cells.shape[1:])
-        nm = cells.to_nm(np.stack([np.full_like(y, z), y, x], -1))
-        for fine, lr_from_hr in scans:
-            index = fine.to_index(lr_from_hr.inverse_at(nm))
-            out[z] |= ((index >= -0.5) & (index <= np.array(fine.shape) - 0.5)).all(axis=-1)
-    return out

@@ -1,5 +1,7 @@
 """Judging on the written map: the right pixels, the right places, an opinion from outside the training scans."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,15 @@ def test_the_truth_scores_better_than_every_contestant_on_the_held_out_blocks(jo
     best = max(report.scores[n]["psnr"].raw for n in contestants)
     assert report.scores["enhanced"]["psnr"].raw > best + 1
     assert report.facts["consistency"] is not None
+
+
+def test_what_the_test_blocks_recorded_has_no_part_in_the_yardstick(job):
+    patches = make_patches([as_pair(job)])
+    piece = patches.pieces[0]
+    found = judging.yardstick(patches, [as_pair(job)])
+    for role, same in (("test", True), ("train", False)):
+        changed = replace(piece, hr=np.where(piece.role_fine(role), piece.hr.mean(), piece.hr).astype(np.float32))
+        assert (judging.yardstick(replace(patches, pieces=(changed,)), [as_pair(job)]) == found) is same
 
 
 def test_a_contradiction_is_marked_and_other_flags_stay(job):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,6 +45,18 @@ def patches(pieces, test):
         tuple(pieces), (2.0,) * 3, OUT, circle, nothing, nothing, 1.0, 0.0, (0.0, 0.0), "uint16",
         {"test": test, "stop": []}, 4,
     )  # fmt: skip
+
+
+def test_what_the_test_boxes_recorded_has_no_part_in_the_yardstick():
+    fine = bodies(OUT.shape)
+    lr = resampling.resample(Image(fine, OUT), onto=OUT.coarsen(2))
+    found = []
+    for changed in (np.s_[0:0], np.s_[2:14], np.s_[22:38]):  # nothing, in the test box, elsewhere
+        hr = fine.copy()
+        hr[changed] = hr[changed][::-1]
+        whole = piece((0, 0, 0), OUT.shape, np.s_[:])
+        found.append(judging.yardstick(patches([replace(whole, hr=hr)], [(0, 0, 0, 16, 60, 60)]), lr))
+    assert found[0].informative and found[1] == found[0] != found[2]
 
 
 def test_a_held_out_box_ends_where_the_fine_scan_ends():

@@ -155,21 +155,27 @@ def best_blur(
 ) -> tuple[float, float, float, float]:
     """Sigma, gain, offset and what is left (rms), for any way of degrading the fine scan to the coarse pixels."""
 
-    def left(sigma: float) -> tuple[float, float, float]:
+    worst = float(np.std(values[usable])) if usable.any() else 1.0
+
+    def left(sigma: float) -> tuple[int, float, float, float]:
         x = blurred(sigma)
         use = usable & np.isfinite(x)
-        if use.sum() < _ENOUGH:
-            raise InputError(
-                f"The fine scan covers {int(use.sum())} usable coarse pixels, but at least {_ENOUGH} are needed to "
-                "judge consistency. Check the mask and that both images are in one frame."
-            )
+        count = int(use.sum())
+        if count < _ENOUGH:  # so wide a blur reaches beyond the fine scan everywhere: worse than no likeness at all
+            return count, 0.0, 0.0, worst * (1 + sigma)
         gain, offset = fit_line(x[use], values[use])
-        return gain, offset, float(np.sqrt(np.mean((gain * x[use] + offset - values[use]) ** 2)))
+        return count, gain, offset, float(np.sqrt(np.mean((gain * x[use] + offset - values[use]) ** 2)))
 
     best = optimize.minimize_scalar(
-        lambda s: left(s)[2], bounds=between, method="bounded", options={"xatol": _FINE_ENOUGH_PX}
+        lambda s: left(s)[3], bounds=between, method="bounded", options={"xatol": _FINE_ENOUGH_PX}
     )
-    return float(best.x), *left(float(best.x))
+    count, gain, offset, rest = left(float(best.x))
+    if count < _ENOUGH:
+        raise InputError(
+            f"The fine scan covers {count} usable coarse pixels, but at least {_ENOUGH} are needed to judge "
+            "consistency. Check the mask and that both images are in one frame."
+        )
+    return float(best.x), gain, offset, rest
 
 
 def calibrate(

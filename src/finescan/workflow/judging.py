@@ -127,10 +127,13 @@ def judge(held: HeldOut, *, data_range: float, candidate: str, coarse: Image, ch
 
 
 def yardstick(patches: PatchSet, pairs: Sequence[Pair]) -> Consistency:
-    """How well the *recorded* fine scan explains the coarse one, on the piece with the largest training area."""
+    """How well the *recorded* fine scan explains the coarse one, on the piece with the largest training area.
+
+    The test blocks, on which the map is judged by it, have no part in it.
+    """
     piece = max(patches.pieces, key=lambda p: int(p.role_fine("train").sum()))
     pair = next(p for p in pairs if p.hr.name == piece.name)
-    fine = np.where(piece.weight, piece.hr, np.nan).astype(np.float32)
+    fine = np.where(piece.weight & ~piece.role_fine("test"), piece.hr, np.nan).astype(np.float32)
     return trust.calibrate(
         Image(fine, piece.out_grid, piece.name),
         pair.lr,

@@ -160,12 +160,13 @@ def _part(image: Image, tile: Region) -> NDArray[np.float32] | None:
 def yardstick(patches: VolumePatchSet, lr: Image) -> Consistency:
     """How well the *recorded* fine scan explains the coarse one, on the fine scan with the most voxels.
 
-    UNKNOWN where it is too small to say.
+    The test boxes, on which the volume is judged by it, have no part in it. UNKNOWN where it is too small to say.
     """
     piece = max(patches.pieces, key=lambda p: int(np.count_nonzero(p.weight)))
     stop = [s + n for s, n in zip(piece.start, piece.shape, strict=True)]
     grid = patches.out_grid.crop(piece.start, stop)
-    fine = Image(np.where(piece.weight, piece.hr, np.nan).astype(np.float32), grid, piece.name)
+    seen = piece.weight & ~patches.counted(piece, "test")
+    fine = Image(np.where(seen, piece.hr, np.nan).astype(np.float32), grid, piece.name)
     try:
         return trust.calibrate_volume(fine, lr, mask=patches.circle, rails=rails(lr))
     except InputError:  # a few coarse voxels under the fine scan: no reason to give up what was learned

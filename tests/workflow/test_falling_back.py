@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def sample():
     lr_image = Image(lr.astype(np.float32), coarse, "coarse")
     pair = Pair(lr_image, Image(hr, fine, "fine"), Warp.identity(), Verdict.FOUND, (), residual)
     patches = make_patches([pair])
-    return lr_image, hr, patches, fit_contestants(patches)["bicubic"]
+    return lr_image, hr, patches, partial(judging.interpolated, patches, lr_image, fit_contestants(patches)["bicubic"])
 
 
 def flags_at(grid, name, rows, columns):
@@ -43,29 +44,27 @@ def flags_at(grid, name, rows, columns):
 
 
 def test_flagged_places_become_the_interpolation_and_the_rest_stays_to_the_bit(sample):
-    lr, hr, patches, bicubic = sample
+    lr, hr, patches, smooth = sample
     enhanced = Image(np.full(hr.shape, 7777, np.uint16), patches.out_grid, "enhanced")
     flags = flags_at(lr.grid, "inconsistent", slice(20, 24), slice(20, 24))
-    image, weight = blend_to_interpolation(enhanced, lr, patches, bicubic, flags)
+    image, weight = blend_to_interpolation(enhanced, smooth, flags)
     out = image.array()
     assert out.dtype == np.uint16 and image.grid.same_as(enhanced.grid) and weight.grid.same_as(lr.grid)
-    smooth = judging.interpolated(patches, lr, bicubic, patches.out_grid)
+    plain = smooth(patches.out_grid)
     middle = (slice(80, 96), slice(80, 96))
-    np.testing.assert_array_equal(out[middle], np.rint(smooth[middle]).astype(np.uint16))
+    np.testing.assert_array_equal(out[middle], np.rint(plain[middle]).astype(np.uint16))
     assert (weight.array()[20:24, 20:24] == 1).all() and weight.array()[:13].max() == 0
     far = on_fine(weight, patches.out_grid) == 0
     assert far.mean() > 0.8 and (out[far] == 7777).all()
     # a smooth ramp: no step as large as the one between the two pictures
     steps = np.abs(np.diff(out[88].astype(int)))
-    assert 0 < steps.max() < 0.4 * np.abs(7777 - smooth[88]).max()
+    assert 0 < steps.max() < 0.4 * np.abs(7777 - plain[88]).max()
 
 
 def test_bands_and_boxes_give_the_same_pixels(sample):
-    lr, hr, patches, bicubic = sample
+    lr, hr, patches, smooth = sample
     enhanced = Image(hr + 300, patches.out_grid, "enhanced")
-    image, _ = blend_to_interpolation(
-        enhanced, lr, patches, bicubic, flags_at(lr.grid, "untrained", slice(3, 9), slice(30, 44))
-    )
+    image, _ = blend_to_interpolation(enhanced, smooth, flags_at(lr.grid, "untrained", slice(3, 9), slice(30, 44)))
     whole = image.data[...]
     for key in ((slice(0, 50), slice(None)), (slice(13, 37), slice(101, 190)), (slice(0, 192, 3), slice(0, 192, 5))):
         np.testing.assert_allclose(image.data[key], whole[key], rtol=0, atol=2e-3)
@@ -74,40 +73,36 @@ def test_bands_and_boxes_give_the_same_pixels(sample):
 
 
 def test_pixels_without_data_stay_without(sample):
-    lr, hr, patches, bicubic = sample
+    lr, hr, patches, smooth = sample
     grey = hr.copy()
     grey[80:84, 80:84] = np.nan
     flags = np.zeros(lr.grid.shape, np.uint8)
     flags[18:26, 18:26] = FLAGS["inconsistent"][0]
     flags[20, 20] |= FLAGS["no_data"][0]
-    image, _ = blend_to_interpolation(
-        Image(grey, patches.out_grid, "enhanced"), lr, patches, bicubic, TrustMap(flags, lr.grid)
-    )
+    image, _ = blend_to_interpolation(Image(grey, patches.out_grid, "enhanced"), smooth, TrustMap(flags, lr.grid))
     assert np.isnan(image.array()[80:84, 80:84]).all() and np.isnan(image.array()).sum() == 16
 
 
 def test_only_named_flags_count(sample):
-    lr, hr, patches, bicubic = sample
+    lr, hr, patches, smooth = sample
     enhanced = Image(hr, patches.out_grid, "enhanced")
-    fell = fall_back(
-        "flagged", enhanced, lr, patches, bicubic, flags_at(lr.grid, "saturated", slice(0, 40), slice(0, 40))
-    )
+    fell = fall_back("flagged", enhanced, patches, smooth, flags_at(lr.grid, "saturated", slice(0, 40), slice(0, 40)))
     assert fell.facts["share"] == 0 and fell.facts["sentence"].endswith("nothing was replaced by interpolation.")
     np.testing.assert_array_equal(fell.image.array(), hr)
     with pytest.raises(InputError, match=r"falls back where it is flagged or by uncertainty, but 'always' came\."):
-        fall_back("always", enhanced, lr, patches, bicubic, TrustMap(np.zeros(lr.grid.shape, np.uint8), lr.grid))
+        fall_back("always", enhanced, patches, smooth, TrustMap(np.zeros(lr.grid.shape, np.uint8), lr.grid))
 
 
 def test_by_uncertainty_rough_stripes_fall_back_and_get_better(sample):
-    lr, hr, patches, bicubic = sample
+    lr, hr, patches, smooth = sample
     rng = np.random.default_rng(0)
     rough = (np.arange(192) // 64) % 2 == 1  # a network that paints noise on the stripe in the middle
     grey = hr + (np.where(rough[:, None], 40, 2) * rng.normal(0, 1, hr.shape)).astype(np.float32)
     enhanced = Image(grey, patches.out_grid, "enhanced")
-    worse = expected_worse(enhanced, lr, patches, bicubic)
+    worse = expected_worse(enhanced, lr.grid, patches, smooth)
     assert worse[18:30].mean() > 0.95 and worse[:13].mean() < 0.05 and worse[35:].mean() < 0.05
     nothing = TrustMap(np.zeros(lr.grid.shape, np.uint8), lr.grid)
-    fell = fall_back("uncertainty", enhanced, lr, patches, bicubic, nothing)
+    fell = fall_back("uncertainty", enhanced, patches, smooth, nothing)
     before, after = (float(np.mean((v - hr)[rough] ** 2)) for v in (grey, fell.image.array()))
     assert after < 0.2 * before and 0.3 < fell.facts["share"] < 0.7
     assert "expected to be more wrong than interpolation" in fell.facts["sentence"]

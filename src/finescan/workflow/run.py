@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,7 +311,8 @@ def _enhance(
         facts |= {"notes": [*result.notes, *doubts.notes], "doubts": doubts.facts}
         image, weight = result.image, None
         if falling_back.FILE in files:
-            fell = falling_back.fall_back(kind, image, lr, patches, contestants["bicubic"], flags)
+            smooth = partial(judging.interpolated, patches, lr, contestants["bicubic"])
+            fell = falling_back.fall_back(kind, image, patches, smooth, flags)
             image, weight, facts["fallback"] = fell.image, fell.weight, fell.facts
         _publish(job, image, flags, work, weight)
         job.folder.finish("enhance", key, **facts)

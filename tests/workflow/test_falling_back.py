@@ -14,7 +14,7 @@ from finescan.errors import InputError
 from finescan.patches import make_patches
 from finescan.training import fit_contestants
 from finescan.values import FLAGS, Grid, Image, Pair, Residual, TrustMap, Verdict, Warp
-from finescan.workflow import judging
+from finescan.workflow import judging, volume_judging
 from finescan.workflow.falling_back import blend_to_interpolation, expected_worse, fall_back, on_fine, weight_of
 
 FACTOR = 4
@@ -144,6 +144,36 @@ def test_a_run_falls_back_where_it_is_flagged_and_says_so(finished, scans, tmp_p
     again = workflow.run(scans / "coarse.tif", scans / "fine.tif", folder)  # the plan remembers; nothing blends twice
     assert again.facts["fallback"] == done.facts["fallback"]
     np.testing.assert_array_equal(io.read(folder / "enhanced.tif").array(), after)
+
+
+def test_a_run_of_volumes_falls_back_where_it_is_flagged(finished_volume, volumes, tmp_path, monkeypatch):
+    folder = shutil.copytree(finished_volume, tmp_path / "run")
+    before = io.read_volume(folder / "enhanced.ome.zarr").array()
+    cube = (slice(8, 16), slice(10, 20), slice(10, 20))
+
+    def also(enhanced, lr, flags, check, circle):
+        bits = np.array(flags.flags)
+        bits[cube] |= FLAGS["inconsistent"][0]
+        return TrustMap(bits, flags.grid)
+
+    monkeypatch.setattr(volume_judging, "mark_inconsistent", also)
+    choices = {"result.fallback": "flagged"}
+    done = workflow.run(volumes / "coarse.tif", volumes / "fine.tif", folder, choices=choices)
+    result, weight = io.read_volume(folder / "enhanced.ome.zarr"), io.read_volume(folder / "fallback.tif")
+    after = result.array()
+    assert (weight.array()[cube] == 1).all() and weight.dtype == np.float32
+    choices = {"result.fallback": "none", "result.method": "interpolated"}
+    workflow.run(volumes / "coarse.tif", volumes / "fine.tif", folder, choices=choices)
+    plain = io.read_volume(folder / "enhanced.ome.zarr").array()
+    inside = (slice(16, 32), slice(20, 40), slice(20, 40))
+    assert np.abs(after[inside].astype(int) - plain[inside]).max() <= 1  # rounded once, not twice
+    still = on_fine(weight, result.grid) == 0
+    np.testing.assert_array_equal(after[still], before[still])
+    assert 0.2 < still.mean() < 0.95 and (after[inside] != before[inside]).mean() > 0.5
+    assert done.facts["fallback"]["sentence"] in done.facts["notes"] and "of the volume is flagged" in str(
+        done.facts["notes"]
+    )
+    assert "fallback.tif" in done.facts["files"] and not (folder / "fallback.tif").exists()  # gone with the new choice
 
 
 def test_an_impossible_fallback_is_refused(scans, tmp_path):

@@ -46,7 +46,7 @@ CHOICES: dict[str, str] = {
     "result.dtype": "number format of the enhanced map",
     "result.region": "volumes: box of the result to enhance, [[z, y, x], [z, y, x]] voxels, or null",
     "result.blending": "how tiles are put together: exact; pictures also smooth or centre; volumes also published",
-    "result.fallback": "pictures: where interpolation takes the place of the result: none, flagged or uncertainty",
+    "result.fallback": "where interpolation takes the place of the result: none, flagged or uncertainty",
     "result.tiff": "write enhanced.tif",
     "result.zarr": "keep enhanced.ome.zarr",
     "merge.pasted": "numbers (from 1) of the fine scans whose recorded pixels are pasted into the result, or null",

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import intervals, model_trust, page_volume, pasting, volume_judging
+from finescan.workflow import falling_back, intervals, judging, model_trust, page_volume, pasting, volume_judging
 from finescan.workflow.checks import require_blending
 from finescan.workflow.comparing import typical
 from finescan.workflow.field_of_view import corners_are_empty, field_of_view
@@ -79,7 +80,7 @@ def complete_volume(
             f"{why}: the enhanced volume cannot be checked against the coarse one, and no voxel is flagged as "
             "inconsistent."
         )
-    enhanced, flags = _enhance(job, lr, plain if method == "interpolated" else model, patches, check, method)
+    enhanced, flags = _enhance(job, lr, model, plain, patches, check, method)
     job.progress(0, 1, "judging on held-out fine scan")
     models = {"interpolated": plain, model.card.architecture: model}
     report = volume_judging.judge(lr, patches, models, enhanced, method)
@@ -118,11 +119,6 @@ def _require_possible(values: Mapping[str, Any], grid: Grid) -> None:
             f"The result of a volume run is made by auto, interpolated or {name}, but result.method is {method!r}."
         )
     require_blending(values, ("exact", "published"), "volumes")
-    if values.get("result.fallback", "none") != "none":
-        raise InputError(
-            f"The choice result.fallback cannot be {values['result.fallback']!r} for volumes. Expected: none; the "
-            "flags say where to doubt the result."
-        )
     if values.get("result.blending") == "published" and not MODELS[name].stack:
         stacks = ", ".join(n for n, row in MODELS.items() if row.stack)
         raise InputError(
@@ -208,7 +204,7 @@ def _method(job: Job, model: Model, plain: Model) -> str:
 
 
 def _enhance(
-    job: Job, lr: Image, model: Model, patches: VolumePatchSet, check: Consistency, method: str
+    job: Job, lr: Image, model: Model, plain: Model, patches: VolumePatchSet, check: Consistency, method: str
 ) -> tuple[Image, TrustMap]:
     """The whole volume (or the region asked for), its flags and their files; continues block by block."""
     plan, path = job.plan, job.folder.path
@@ -218,18 +214,31 @@ def _enhance(
     chosen = ("result.dtype", "result.region", "result.blending", "result.tiff")
     key = key_of(job.key, plan.part(chosen), method)
     files = [STORE_FILE, FLAGS_FILE, *([TIFF_FILE] if plan.values["result.tiff"] else [])]
+    kind = plan.choose("result.fallback", "none", "What was computed is the result; its flags say where to doubt it.")
+    if kind != "none" and method != "interpolated":
+        key, files = key_of(key, kind), [*files, falling_back.FILE]
     if not job.folder.is_done("enhance", key, *files):
         config = VolumeEnhanceConfig(dtype=dtype, blending=plan.values["result.blending"], circle=patches.circle)
         work = path / f"work-{key}"
         region = _region(out_grid(lr, plan), plan.values["result.region"])
-        result = enhance_volume(model, lr, folder=work, config=config, region=region, progress=job.progress)
+        used = plain if method == "interpolated" else model
+        result = enhance_volume(used, lr, folder=work, config=config, region=region, progress=job.progress)
         job.progress(0, 1, "checking against the coarse scan")
         flags = volume_judging.mark_inconsistent(result.image, lr, result.trust, check, patches.circle)
-        _publish(job, result.image, flags, work)
-        facts = {"method": method, "flags": flags.shares(), "notes": list(result.notes), "yardstick": check.to_dict()}
+        facts: dict[str, Any] = {"method": method, "flags": flags.shares(), "yardstick": check.to_dict()}
+        facts["notes"] = list(result.notes)
+        image, weight = result.image, None
+        if falling_back.FILE in files:
+            config = replace(config, dtype="float32")
+            smooth = enhance_volume(plain, lr, folder=work / "interpolated", config=config, region=region)
+            fell = falling_back.fall_back(kind, image, patches, partial(judging.on_grid, smooth.image), flags)
+            image, weight, facts["fallback"] = fell.image, fell.weight, fell.facts
+        _publish(job, image, flags, work, weight)
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
-    job.notes += [n for n in job.folder.facts("enhance")["notes"] if n not in job.notes]
+    facts = job.folder.facts("enhance")
+    told = [*facts["notes"], *([facts["fallback"]["sentence"]] if facts.get("fallback") else [])]
+    job.notes += [n for n in told if n not in job.notes]
     pasting.set_aside(job)
     store, marks = (pasting.computed_or(path / name) for name in (STORE_FILE, FLAGS_FILE))
     image, marked = io.read_volume(store), io.read_volume(marks, constant_ok=True)
@@ -242,18 +251,25 @@ def _region(grid: Grid, box: Any) -> Region | None:
     return Region(grid, tuple(int(v) for v in box[0]), tuple(int(v) for v in box[1]))
 
 
-def _publish(job: Job, image: Image, trust: TrustMap, work: Path) -> None:
-    """Put the finished files under their names, then drop the work in progress."""
+def _publish(job: Job, image: Image, trust: TrustMap, work: Path, weight: Image | None) -> None:
+    """Put the finished files under their names, then drop the work in progress.
+
+    The store of ``image`` becomes that of the result, unless a ``weight`` says that interpolation is mixed into it.
+    """
     path = job.folder.path
     pasting.forget_computed(path)
     job.progress(0, 1, "writing the enhanced volume")
-    for name in (TIFF_FILE, FLAGS_FILE):
+    for name in (TIFF_FILE, FLAGS_FILE, falling_back.FILE):
         (path / name).unlink(missing_ok=True)
     if job.plan.values["result.tiff"]:
         io.write(path / TIFF_FILE, image)
     io.write(path / FLAGS_FILE, Image(trust.flags, trust.grid, FLAGS_FILE))
     shutil.rmtree(path / STORE_FILE, ignore_errors=True)
-    Path(image.source).replace(path / STORE_FILE)
+    if weight is None:
+        Path(image.source).replace(path / STORE_FILE)
+    else:
+        io.write(path / STORE_FILE, image)
+        io.write(path / falling_back.FILE, weight)
     shutil.rmtree(work, ignore_errors=True)
     job.progress(1, 1, "writing the enhanced volume")
 
@@ -269,7 +285,7 @@ def _facts(
     seconds: float,
 ) -> dict[str, Any]:
     path = job.folder.path
-    maps = [n for n in (STORE_FILE, TIFF_FILE, FLAGS_FILE, *pores.files) if (path / n).exists()]
+    maps = [n for n in (STORE_FILE, TIFF_FILE, falling_back.FILE, FLAGS_FILE, *pores.files) if (path / n).exists()]
     return {
         "folder": str(path),
         "files": ["report.html", *maps, "trust.json", "plan.yaml"],
@@ -279,6 +295,7 @@ def _facts(
         "scores": {n: {m: s.raw for m, s in row.items()} for n, row in report.scores.items()},
         "registration": [pair_facts(p) for p in pairs],
         "flags": flags.shares(),
+        "fallback": job.folder.facts("enhance").get("fallback"),
         "pores": dict(pores.facts),
         "training": {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "members")},
         "notes": list(dict.fromkeys(job.notes)),

@@ -8,7 +8,8 @@ from skimage.metrics import structural_similarity
 
 from finescan.errors import InputError
 from finescan.trust import VOLUME_METRICS, ms_ssim_maps, ssim_map, volume_scores
-from finescan.trust.volume_metrics import MS_WEIGHTS, fitting_weights
+from finescan.trust.metrics import VOLUME_MS_WEIGHTS
+from finescan.trust.volume_metrics import fitting_weights
 from finescan.values import Circle, Grid, Image
 
 RANGE = 4.0
@@ -159,10 +160,10 @@ def test_slabs_change_no_bit() -> None:
 
 
 def test_volumes_have_five_scales_from_161_voxels_on_and_fewer_below() -> None:
-    assert fitting_weights((200, 161, 300)) == MS_WEIGHTS
+    assert fitting_weights((200, 161, 300)) == VOLUME_MS_WEIGHTS
     fewer = fitting_weights((160, 300, 300))
     assert len(fewer) == 4
-    assert sum(fewer) == pytest.approx(sum(MS_WEIGHTS))
+    assert sum(fewer) == pytest.approx(sum(VOLUME_MS_WEIGHTS))
     with pytest.raises(InputError, match="at least 11 voxels along every axis"):
         fitting_weights((10, 300, 300))
 

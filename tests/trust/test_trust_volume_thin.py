@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finescan.trust import volume_scores
-from finescan.trust.volume_metrics import MS_WEIGHTS
+from finescan.trust.metrics import VOLUME_MS_WEIGHTS
 
 
 def _volumes() -> tuple[np.ndarray, np.ndarray]:
@@ -21,8 +21,8 @@ def test_scales_without_a_voxel_that_counts_are_left_out_and_the_others_share_th
     mask[8:14] = True
     scores = volume_scores(result, truth, data_range=6.0, mask=mask)
     assert len(volume_scores(result, truth, data_range=6.0).weights) == 3 and len(scores.weights) == 2
-    two = volume_scores(result, truth, data_range=6.0, mask=mask, weights=MS_WEIGHTS[:2]).ms_ssim
-    assert scores.ms_ssim == pytest.approx(two ** (sum(MS_WEIGHTS) / sum(MS_WEIGHTS[:2])), rel=1e-9)
+    two = volume_scores(result, truth, data_range=6.0, mask=mask, weights=VOLUME_MS_WEIGHTS[:2]).ms_ssim
+    assert scores.ms_ssim == pytest.approx(two ** (sum(VOLUME_MS_WEIGHTS) / sum(VOLUME_MS_WEIGHTS[:2])), rel=1e-9)
 
 
 def test_nothing_away_from_the_border_has_no_similarity():

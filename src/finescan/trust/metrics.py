@@ -7,6 +7,7 @@ influence at all, whatever they hold. Arithmetic is float64.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ TRUNCATE = 3.5  # gives an 11 x 11 window
 RADIUS = 5
 K1, K2 = 0.01, 0.03
 MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang 2003, fine to coarse
+# of volumes: multissim3's defaults, a Gaussian of sigma 1 over five scales (MathWorks' documentation)
+VOLUME_MS_WEIGHTS = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)
 ESSIM_BLOCK, ESSIM_BINS = 16, 8
 SMALLEST = 16  # pixels per axis that every metric can be computed on
 
@@ -198,16 +201,17 @@ def _interior_mean(values: Array, m: Mask) -> float:
 
 
 def halved(x: Array, y: Array, m: Mask) -> tuple[Array, Array, Mask]:
-    """2 x 2 means over the pixels that count; a coarse pixel counts if at least two of its four do."""
+    """2 x 2 (x 2) means over the pixels that count; a coarse pixel counts if at least half of its four (eight) do."""
     weight = _quads(m.astype(float))
     safe = np.maximum(weight, 1.0)
-    return _quads(x) / safe, _quads(y) / safe, weight >= 2
+    return _quads(x) / safe, _quads(y) / safe, weight >= 2 ** (m.ndim - 1)
 
 
 def _quads(v: Array) -> Array:
-    ny, nx = (n // 2 * 2 for n in v.shape)
-    v = v[:ny, :nx]
-    return v[::2, ::2] + v[1::2, ::2] + v[::2, 1::2] + v[1::2, 1::2]
+    """Sums of 2 x 2 pixels (2 x 2 x 2 voxels)."""
+    v = v[tuple(slice(n // 2 * 2) for n in v.shape)]
+    first, *others = (v[tuple(slice(k, None, 2) for k in at[::-1])] for at in itertools.product((0, 1), repeat=v.ndim))
+    return sum(others, first)
 
 
 def _blocks(v: NDArray) -> NDArray:

@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.trust.metrics import decibel
+from finescan.trust.metrics import VOLUME_MS_WEIGHTS, decibel
 from finescan.trust.volume_inputs import Both, MaskLike, Volume, checked_range, paired
 from finescan.trust.volume_kernels import pair_sums
 from finescan.trust.volume_pyramid import WINDOW, Scale, pyramid
 
-# multissim3's defaults: a Gaussian of sigma 1 over five scales (MathWorks' documentation), not those of Wang 2003
-MS_WEIGHTS = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)
 _SUMS = 7
 
 
@@ -89,7 +87,7 @@ def volume_scores(
     data_range: float,
     mask: MaskLike = None,
     slab: int | None = None,
-    weights: Sequence[float] = MS_WEIGHTS,
+    weights: Sequence[float] = VOLUME_MS_WEIGHTS,
 ) -> VolumeScores:
     """MSE, PSNR (also after a gain/offset fit), SSIM and MS-SSIM of a volume, in one pass over slabs.
 
@@ -132,7 +130,7 @@ def ms_ssim_maps(
     data_range: float,
     mask: MaskLike = None,
     slab: int | None = None,
-    weights: Sequence[float] = MS_WEIGHTS,
+    weights: Sequence[float] = VOLUME_MS_WEIGHTS,
     ssim_out: Any = None,
     fused_out: Any = None,
 ) -> SimilarityMaps:
@@ -169,7 +167,7 @@ def ssim_map(
     return out
 
 
-def fitting_weights(shape: Sequence[int], weights: Sequence[float] = MS_WEIGHTS) -> tuple[float, ...]:
+def fitting_weights(shape: Sequence[int], weights: Sequence[float] = VOLUME_MS_WEIGHTS) -> tuple[float, ...]:
     """The weights of as many scales as have 11 voxels along every axis, with the sum of all."""
     fits = [w for k, w in enumerate(weights) if -(-min(shape) // 2**k) >= WINDOW]
     if not fits:

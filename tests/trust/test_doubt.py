@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from finescan.trust import calibrate, doubt
+from finescan.trust import calibrate, doubt, doubt_flags
 from finescan.trust.doubt_features import COLUMNS, Sought, evidence
 from finescan.values import Grid, Image
 
@@ -54,7 +54,7 @@ def predicted(scene, picture, sought=SOUGHT):
     seen = doubt.Seen(picture[LEARNED], fine[LEARNED], np.ones(box.shape, bool), box)
     image = Image(picture, FINE, "enhanced")
     doubts = doubt.learn_doubts(image, lr, check, [seen], sought)
-    return doubts, doubt.doubt_maps(image, lr, check, doubts)
+    return doubts, doubt_flags.doubt_maps(image, lr, check, doubts)
 
 
 def test_what_was_learned_is_the_same_after_it_was_written(scene):
@@ -63,7 +63,7 @@ def test_what_was_learned_is_the_same_after_it_was_written(scene):
     doubts, maps = predicted(scene, WRONG)
     read = doubt.Doubts.from_dict(json.loads(json.dumps(doubts.to_dict(), allow_nan=False)))
     lr, check, _ = scene
-    again = doubt.doubt_maps(Image(WRONG, FINE, "enhanced"), lr, check, read)
+    again = doubt_flags.doubt_maps(Image(WRONG, FINE, "enhanced"), lr, check, read)
     assert all(np.array_equal(again[k], maps[k]) for k in maps)
     bare = doubt.Doubts.from_dict(json.loads(json.dumps(doubt.Doubts(None).to_dict(), allow_nan=False)))
     assert bare == doubt.Doubts(None)
@@ -76,14 +76,14 @@ def near(place, px=4):
 def test_a_wiped_and_an_added_pore_are_flagged_there_and_nowhere_else_and_the_true_picture_is_not(scene):
     doubts, maps = predicted(scene, WRONG)
     assert not doubts.learned and doubts.counts == {"found": 18, "lost": 0, "invented": 0}
-    masks, limits = doubt.doubted(maps, np.ones(COARSE.shape, bool))
+    masks, limits = doubt_flags.doubted(maps, np.ones(COARSE.shape, bool))
     for kind, place, other in (("omission", WIPED, ADDED), ("invention", ADDED, WIPED)):
         y, x = np.array(place) // FACTOR
         assert maps[kind][y, x] > 0.95 and masks[kind][y, x] and not masks[kind][near(other, 2)].any()
         far = ~near(place, 5)  # peaks of the noise may look like something missing, rarely and not for certain
-        assert masks[kind][far].mean() < 0.002 and maps[kind][far].max() < 0.5 and limits[kind] >= doubt.LEAST
+        assert masks[kind][far].mean() < 0.002 and maps[kind][far].max() < 0.5 and limits[kind] >= doubt_flags.LEAST
     true = predicted(scene, TRUE)[1]
-    clean, _ = doubt.doubted(true, np.ones(COARSE.shape, bool))
+    clean, _ = doubt_flags.doubted(true, np.ones(COARSE.shape, bool))
     assert all(clean[k].mean() < 0.002 and true[k].max() < 0.5 for k in doubt.KINDS)
 
 
@@ -102,7 +102,7 @@ def test_what_the_coarse_scan_cannot_show_is_not_called_unsupported(scene):
     speck = TRUE.copy()
     speck[84:86, 204:206] -= 16  # darkens one coarse pixel by about its noise
     seen = evidence(Image(speck, FINE, "speck"), lr, check, None)
-    assert doubt.unsupported(seen, 0.0)[near(ADDED)].max() < doubt.LEAST
+    assert doubt.unsupported(seen, 0.0)[near(ADDED)].max() < doubt_flags.LEAST
 
 
 def test_enough_wrong_objects_are_learned_from_and_the_same_ones_are_found_elsewhere(scene):
@@ -118,7 +118,11 @@ def test_enough_wrong_objects_are_learned_from_and_the_same_ones_are_found_elsew
     part = slice(0, 256), slice(132, 256)
     known = np.ones(elsewhere.shape, bool)
     seen = doubt.Seen(blunt[part].astype(np.float32), shallow[part].astype(np.float32), known, elsewhere)
-    judged = doubt.judged(maps, COARSE, [seen], SOUGHT)["omission"]
+
+    def predicted_in(box):
+        return {k: p[box[0][0] : box[1][0], box[0][1] : box[1][1]] for k, p in maps.items()}
+
+    judged = doubt_flags.judged(predicted_in, COARSE, [seen], SOUGHT)["omission"]
     assert judged["wrong"] >= 5 and judged["right"] >= 10 and judged["auroc"] > 0.9
     again = predicted((lr, scene[1], shallow.astype(np.float32)), blunt.astype(np.float32))
     assert again[0] == doubts and all(np.array_equal(again[1][k], maps[k]) for k in maps)
@@ -133,8 +137,8 @@ def test_bands_and_boxes_give_the_figures_of_the_whole(scene, monkeypatch):
     for name, values in vars(part).items():
         np.testing.assert_allclose(values, getattr(whole, name)[30:44, 20:50], rtol=1e-3, atol=1e-3)
     doubts, maps = predicted(scene, WRONG)
-    monkeypatch.setattr(doubt, "BAND_PX", 1)  # 32 rows at a time
-    for kind, banded in doubt.doubt_maps(image, lr, check, doubts).items():
+    monkeypatch.setattr(doubt_flags, "BAND_PX", 1)  # 32 rows at a time
+    for kind, banded in doubt_flags.doubt_maps(image, lr, check, doubts).items():
         np.testing.assert_allclose(banded, maps[kind], atol=1e-3)
 
 
@@ -172,10 +176,10 @@ def test_no_more_than_a_twentieth_of_the_area_is_flagged_and_nothing_improbable(
     rng = np.random.default_rng(0)
     maps = {"omission": rng.random((100, 100)).astype(np.float32), "invention": np.full((100, 100), flat, np.float32)}
     maps["invention"][:5, :30] = 0.9
-    masks, limits = doubt.doubted(maps, np.ones((100, 100), bool))
+    masks, limits = doubt_flags.doubted(maps, np.ones((100, 100), bool))
     assert masks["omission"].sum() + masks["invention"].sum() <= 500
     assert masks["invention"][:5, :30].all() and masks["invention"].sum() == 150
-    assert masks["omission"].sum() in range(340, 351) if flat < doubt.LEAST else masks["omission"].sum() <= 250
+    assert masks["omission"].sum() in range(340, 351) if flat < doubt_flags.LEAST else masks["omission"].sum() <= 250
     assert all(maps[k][masks[k]].min() >= limits[k] for k in maps)
 
 
@@ -199,7 +203,7 @@ def test_structure_made_of_grey_levels_that_no_fine_scan_covered_is_an_even_bet(
     picture = with_bright_corner(TRUE, 30)
     maps = predicted((coarse_of(picture), *scene[1:]), picture)[1]
     inside, dark = maps["invention"][47:60, 47:60], maps["invention"][:40, :40]
-    assert 0.4 < np.median(inside) <= 0.5 and dark.max() < doubt.LEAST
+    assert 0.4 < np.median(inside) <= 0.5 and dark.max() < doubt_flags.LEAST
     smooth = with_bright_corner(TRUE, 0)
     plain = predicted((coarse_of(smooth), *scene[1:]), smooth)[1]["invention"]
     assert plain[50:60, 50:60].max() < 0.1
@@ -214,7 +218,7 @@ def test_structure_beyond_the_level_at_which_the_coarse_scan_saturates_is_not_co
     for name, rails in (("known", (-np.inf, 185.0)), ("unknown", (-np.inf, np.inf))):
         seen = evidence(Image(cut, FINE, "enhanced"), saturated, replace(check, rails=rails), None)
         found[name] = doubt.unsupported(seen, 0.0)[50:60, 50:60].max()
-    assert found["known"] < doubt.LEAST < 0.95 < found["unknown"]
+    assert found["known"] < doubt_flags.LEAST < 0.95 < found["unknown"]
 
 
 def test_nothing_is_called_missing_where_an_object_is_shown(scene):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,7 +43,8 @@ def noise_gain(sigma_px: Sequence[float]) -> float:
 def noise_by_grey(values: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Grey levels, and the standard deviation of white noise at each, from second differences along both diagonals.
 
-    Structure that is several pixels wide hardly enters; the median keeps edges out.
+    Structure that is several pixels wide hardly enters; the median keeps edges out. In a volume the differences are
+    those within its slices.
 
     >>> picture = np.random.default_rng(0).normal(100, 3, (128, 128)).astype(np.float32)
     >>> bool(abs(noise_by_grey(picture, np.ones(picture.shape, bool))[1][0] - 3) < 0.1)
@@ -50,8 +52,9 @@ def noise_by_grey(values: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.
 
     Source of the mask: Immerkaer 1996, doi:10.1006/cviu.1996.0060.
     """
-    rough = np.abs(ndimage.convolve(values, _DIAGONAL.astype(np.float32), mode="nearest"))
-    inside = ndimage.binary_erosion(known, np.ones((3, 3)))
+    around = (*(1,) * (values.ndim - 2), 3, 3)
+    rough = np.abs(ndimage.convolve(values, _DIAGONAL.astype(np.float32).reshape(around), mode="nearest"))
+    inside = ndimage.binary_erosion(known, np.ones(around))
     if not inside.any():
         return np.zeros(1), np.zeros(1)
     grey = ndimage.gaussian_filter(values, 2.0, mode="nearest")[inside]
@@ -62,29 +65,30 @@ def noise_by_grey(values: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.
 
 
 def nearby_largest(values: Floats, radius_px: Sequence[float]) -> Floats:
-    """The largest value within a distance: what lies there may be displaced by that much."""
-    y, x = (int(np.ceil(r)) for r in radius_px)
-    where = np.hypot(np.arange(-y, y + 1)[:, None] / radius_px[0], np.arange(-x, x + 1)[None] / radius_px[1]) <= 1
-    return np.asarray(ndimage.maximum_filter(values, footprint=where, mode="nearest"))
+    """The largest value within a distance (per axis): what lies there may be displaced by that much."""
+    reach = [int(np.ceil(r)) for r in radius_px]
+    steps = np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij", sparse=True)
+    away = functools.reduce(np.hypot, [s / r for s, r in zip(steps, radius_px, strict=True)])
+    return np.asarray(ndimage.maximum_filter(values, footprint=away <= 1, mode="nearest"))
 
 
-def gathered(values: Floats, fine: Grid, coarse: Grid, how: np.ufunc = np.maximum) -> Floats:
-    """The largest (or the sum, …) of the fine values whose centre lies in each coarse pixel; NaN where there is none.
+def gathered(values: Floats, fine: Grid, coarse: Grid) -> Floats:
+    """The largest of the fine values whose centre lies in each coarse pixel (voxel); NaN where there is none.
 
-    NaN values are left out of a maximum, and make a sum NaN.
+    NaN values are left out.
     """
-    rows, columns = (_under(fine, coarse, axis) for axis in range(2))
-    empty = -np.inf if how is np.maximum else 0.0
-    out = np.full((coarse.shape[0], fine.shape[1]), empty, np.float32)
-    kept = np.where(np.isnan(values), empty, values) if how is np.maximum else values
-    inside = rows >= 0
-    how.at(out, rows[inside], kept[inside])
-    whole = np.full((coarse.shape[1], coarse.shape[0]), empty, np.float32)
-    inside = columns >= 0
-    how.at(whole, columns[inside], out.T[inside])
-    seen = np.zeros(coarse.shape, bool)
-    seen[np.ix_(np.unique(rows[rows >= 0]), np.unique(columns[columns >= 0]))] = True
-    return np.where(seen & np.isfinite(whole.T), whole.T, np.nan).astype(np.float32)
+    most, where = np.where(np.isnan(values), np.float32(-np.inf), values), []
+    for axis in range(fine.ndim):
+        owner = _under(fine, coarse, axis)
+        inside = np.flatnonzero(owner >= 0)
+        if not inside.size:
+            return np.full(coarse.shape, np.nan, np.float32)
+        starts = np.flatnonzero(np.diff(owner[inside], prepend=-1))
+        most = np.maximum.reduceat(most.take(inside, axis=axis), starts, axis=axis)
+        where.append(owner[inside][starts])
+    out = np.full(coarse.shape, np.nan, np.float32)
+    out[np.ix_(*where)] = np.where(np.isfinite(most), most, np.nan)
+    return out
 
 
 def _under(fine: Grid, coarse: Grid, axis: int) -> NDArray[np.intp]:

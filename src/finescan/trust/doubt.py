@@ -9,7 +9,7 @@ clearly shows is not absent; networks err in ways on one sample that no fine sca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,8 @@ from finescan.trust.bands import gathered
 from finescan.trust.consistency import Consistency
 from finescan.trust.doubt_features import COLUMNS, Box, Evidence, Sought, evidence
 from finescan.trust.doubt_objects import Labels, Seen, averaged, wrong_objects
-from finescan.trust.ranking import Logistic, auroc, fit_logistic
-from finescan.values import Grid, Image
+from finescan.trust.ranking import Logistic, fit_logistic
+from finescan.values import Circle, Grid, Image
 
 ENOUGH = 8  # wrong objects that a regression needs, and right ones
 RIDGE = 0.3  # on simulated samples better than 1, 3 and 10, and as good as 0.1
@@ -35,11 +35,8 @@ EVEN, CLEAR = 0.5, 3.0  # where nothing was tried; standard deviations from whic
 TOLERANCE = 0.05  # of the range that was tried, beyond it
 ORDINARY = 0.999, 3.9  # of the recorded fine scan's shortfalls this share lies below; 3.1 for a normal distribution
 CAREFUL = 0.5, 2.0  # misfit and excess where nothing recorded tells them
-BAND_PX = 1 << 22  # fine pixels at a time
-SHARE = 0.05  # of the area is flagged at most …
-LEAST = 0.03  # … and nothing that is less probable than this
 PRIOR = 4.0
-SMALL_PX = 4  # coarse pixels that a wrong object touches, where none was seen
+SMALL_SIDE_PX = 2  # coarse pixels along a square (cube) that a wrong object touches, where none was seen
 NAMES = {"omission": "lost", "invention": "invented"}  # kind of error -> what an object then is
 KINDS = tuple(NAMES)
 
@@ -159,23 +156,29 @@ def unsupported(seen: Evidence, misfit: float) -> NDArray[np.float64]:
 
 
 def learn_doubts(
-    enhanced: Image, lr: Image, check: Consistency, scans: Sequence[Seen], sought: Sought | None
+    enhanced: Image,
+    lr: Image,
+    check: Consistency,
+    scans: Sequence[Seen],
+    sought: Sought | None,
+    circle: Circle | None = None,
 ) -> Doubts:
     """Learn from the fine scans; only what is known in ``scans`` is seen of them.
 
     Parameters
     ----------
-    enhanced : the whole map, grey levels of the fine scan; arrays may be lazy.
+    enhanced : the whole map or volume, grey levels of the fine scan; arrays may be lazy.
     lr : the coarse scan.
     check : the yardstick of :func:`finescan.trust.calibrate`.
     scans : what may be learned from (not what judges).
     sought : the objects; None = none.
+    circle : field of view of a volume.
     """
     scans = [s for s in scans if s.known.any()]
     boxes = [covered(s.grid, lr.grid) for s in scans]
     if not scans:
         return Doubts(sought, misfit=CAREFUL[0], excess=CAREFUL[1])
-    recorded = np.concatenate([_of_recorded(s, lr, check, b) for s, b in zip(scans, boxes, strict=True)])
+    recorded = np.concatenate([_of_recorded(s, lr, check, b, circle) for s, b in zip(scans, boxes, strict=True)])
     misfit, excess = _ordinary(recorded)
     tried = (float(recorded[:, 3].min()), float(recorded[:, 3].max())) if len(recorded) else (-np.inf, np.inf)
     if sought is None:
@@ -185,13 +188,14 @@ def learn_doubts(
     for scan, box in zip(scans, boxes, strict=True):
         labels = wrong_objects(scan, sought)
         counts = {name: counts[name] + n for name, n in labels.counts.items()}
-        rows.append(_rows(scan, labels, evidence(enhanced, lr, check, sought, box), lr.grid.crop(*box)))
+        seen = evidence(scan.image or enhanced, lr, check, sought, box, circle)
+        rows.append(_rows(scan, labels, seen, lr.grid.crop(*box)))
     table, peak, depth, *wrong = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     learned, rates = {}, {}
     for (kind, name), labelled, margin in zip(NAMES.items(), wrong, (peak, depth), strict=True):
         if min(counts[name], counts["found"]) >= ENOUGH:
-            learned[kind] = _regression(table.astype(np.float64), labelled)
-        rates[kind] = _rate(near_call(margin, spread), labelled, counts[name])
+            learned[kind] = _regression(table, labelled)
+        rates[kind] = _rate(near_call(margin, spread), labelled, counts[name], SMALL_SIDE_PX**lr.grid.ndim)
     return Doubts(sought, learned, spread, misfit, excess, rates, tried, counts)
 
 
@@ -204,22 +208,22 @@ def _rows(scan: Seen, labels: Labels, seen: Evidence, here: Grid) -> tuple[NDArr
     return seen.columns[usable], seen.peak[usable], seen.depth[usable], *(m[usable] > 0 for m in maps)
 
 
-def _rate(calls: NDArray[np.float64], wrong: Mask, count: int) -> float:
+def _rate(calls: NDArray[np.float64], wrong: Mask, count: int, small_px: int) -> float:
     """Wrong objects over those expected from near calls, drawn towards 1 as if :data:`PRIOR` more had been as expected.
 
     Few are wrong where a network has learned by heart, and that says little about the rest of the map.
     """
-    each = wrong.sum() / count if count else SMALL_PX
+    each = wrong.sum() / count if count else small_px
     return float((count + PRIOR) / (calls.sum() / each + PRIOR))
 
 
-def _regression(table: NDArray[np.float64], wrong: Mask) -> Logistic:
+def _regression(table: Floats, wrong: Mask) -> Logistic:
     """With at most :data:`MOST` of the right pixels, each of which then counts for several."""
     right = np.flatnonzero(~wrong)
     step = -(-right.size // MOST)
     rows = np.sort(np.concatenate([np.flatnonzero(wrong), right[::step]]))
     weight = np.where(wrong[rows], 1.0, right.size / max(right[::step].size, 1))
-    return fit_logistic(table[rows], wrong[rows], COLUMNS, ridge=RIDGE, weight=weight)
+    return fit_logistic(table[rows].astype(np.float64), wrong[rows], COLUMNS, ridge=RIDGE, weight=weight)
 
 
 def _spread(scans: Sequence[Seen], sought: Sought) -> float:
@@ -233,11 +237,11 @@ def _spread(scans: Sequence[Seen], sought: Sought) -> float:
     return float(np.sqrt(np.mean(error[margin <= np.quantile(margin, 0.25)] ** 2)))
 
 
-def _of_recorded(scan: Seen, lr: Image, check: Consistency, box: Box) -> NDArray[np.float64]:
+def _of_recorded(scan: Seen, lr: Image, check: Consistency, box: Box, circle: Circle | None) -> NDArray[np.float64]:
     """(pixels, 4) strength, shortfall and what is missing of *recorded* structure, and its coarse grey level."""
     fine = Image(np.where(scan.known, scan.fine, np.nan).astype(np.float32), scan.grid, "fine")
-    seen = evidence(fine, lr, check, None, box)
-    inner = ndimage.binary_erosion(seen.known, np.ones((3, 3)), iterations=3)
+    seen = evidence(fine, lr, check, None, box, circle)
+    inner = ndimage.binary_erosion(seen.known, np.ones((3,) * seen.known.ndim), iterations=3)
     return np.stack([v[inner] for v in (seen.strength, seen.shortfall, seen.missing, seen.grey)], axis=1).astype(
         np.float64
     )
@@ -256,89 +260,9 @@ def _ordinary(recorded: NDArray[np.float64]) -> tuple[float, float]:
     return 1.0, excess
 
 
-# ------------------------------------------------------------------ the whole map
-def doubt_maps(enhanced: Image, lr: Image, check: Consistency, doubts: Doubts) -> dict[str, Floats]:
-    """Per kind of error, the probability that each coarse pixel holds (a part of) a wrong object; band by band."""
-    out = {kind: np.zeros(lr.grid.shape, np.float32) for kind in KINDS}
-    for rows in _bands(lr.grid, enhanced.grid):
-        seen = evidence(enhanced, lr, check, doubts.sought, ((rows.start, 0), (rows.stop, lr.grid.shape[1])))
-        for kind, p in doubts.probabilities(seen).items():
-            out[kind][rows] = p
-    return out
-
-
-def _bands(coarse: Grid, fine: Grid) -> Iterator[slice]:
-    ratio = fine.size / coarse.shape[0]  # fine pixels per coarse row
-    step = max(32, int(BAND_PX // max(ratio, 1)))
-    for first in range(0, coarse.shape[0], step):
-        yield slice(first, min(first + step, coarse.shape[0]))
-
-
 def covered(fine: Grid, coarse: Grid) -> Box:
     """The coarse pixels under a fine grid, as a box."""
     low = np.floor(coarse.to_index(fine.edge_nm) + 0.5 + 1e-6).astype(int)
     high = np.ceil(coarse.to_index(np.add(fine.edge_nm, fine.extent_nm)) + 0.5 - 1e-6).astype(int)
     low, high = np.clip(low, 0, np.array(coarse.shape) - 1), np.clip(high, 1, coarse.shape)
-    return (int(low[0]), int(low[1])), (int(high[0]), int(high[1]))
-
-
-# ------------------------------------------------------------------ judging
-def judged(maps: dict[str, Floats], coarse: Grid, scans: Sequence[Seen], sought: Sought) -> dict[str, Any]:
-    """How well the probabilities rank objects of fine scans that were not learned from.
-
-    Returns
-    -------
-    per kind "auroc" (wrong objects above found ones; the score of an object is its mean probability), "wrong" and
-    "right" objects; AUROC is None where either is missing.
-    """
-    scores: dict[str, list[NDArray[np.float64]]] = {k: [] for k in KINDS}
-    truth: dict[str, list[Mask]] = {k: [] for k in KINDS}
-    for scan in scans:
-        labels = wrong_objects(scan, sought)
-        rows, columns = (scan.grid.pixels_under(coarse, axis) for axis in range(2))
-        for kind, objects, wrong in (
-            ("omission", labels.theirs, labels.lost),
-            ("invention", labels.ours, labels.invented),
-        ):
-            score = maps[kind][np.ix_(rows, columns)]
-            scores[kind].append(np.asarray(ndimage.mean(score, objects, np.arange(1, wrong.size)), np.float64))
-            truth[kind].append(wrong[1:])
-    found = {}
-    for kind in KINDS:
-        score, wrong = np.concatenate([*scores[kind], np.zeros(0)]), np.concatenate([*truth[kind], np.zeros(0, bool)])
-        area = auroc(score, wrong) if wrong.size else float("nan")
-        found[kind] = {
-            "auroc": None if np.isnan(area) else area,
-            "wrong": int(wrong.sum()),
-            "right": int(wrong.size - wrong.sum()),
-        }
-    return found
-
-
-# ------------------------------------------------------------------ flags
-def doubted(maps: dict[str, Floats], usable: Mask) -> tuple[dict[str, Mask], dict[str, float]]:
-    """The coarse pixels that are flagged, and the least probability of those of either kind.
-
-    At most :data:`SHARE` of the usable area is flagged, half of it for each kind of error; what one kind leaves is the
-    other's. And no pixel below :data:`LEAST`.
-
-    Parameters
-    ----------
-    maps : of :func:`doubt_maps`.
-    usable : True where a flag may be set.
-    """
-    room = int(SHARE * usable.sum())
-    wanted = {k: int(np.count_nonzero(usable & (p >= LEAST))) for k, p in maps.items()}
-    limits = {}
-    for kind, other in (KINDS, KINDS[::-1]):
-        most = room - min(wanted[other], room // 2)
-        limits[kind] = _limit(maps[kind][usable], most)
-    return {k: usable & (p >= limits[k]) for k, p in maps.items()}, limits
-
-
-def _limit(p: Floats, most: int) -> float:
-    """The least probability of at most so many pixels; :data:`LEAST` at least."""
-    if most >= p.size:
-        return LEAST
-    highest = np.partition(p, p.size - 1 - most)[p.size - 1 - most] if p.size else 0.0
-    return max(LEAST, float(np.nextafter(np.float32(highest), np.float32(2))))
+    return tuple(low.tolist()), tuple(high.tolist())

@@ -7,6 +7,7 @@ coarse scan, if it were true, must be there: a structure that should be seen and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,8 @@ from scipy import ndimage
 from finescan.trust.bands import band, gathered, noise_gain
 from finescan.trust.consistency import Consistency, degrade, local_mean
 from finescan.trust.error_maps import SHARE, lacking
-from finescan.values import Image, Region
+from finescan.trust.volume_consistency import blur_reach, degrade_volume_onto
+from finescan.values import Circle, Grid, Image, Region
 
 COLUMNS = ("enhanced", "enhanced, not smoothed", "coarse", "coarse, smoothed", "coarse nearby", "enhanced nearby")
 NEARBY_PX = 3  # coarse pixels whose largest margin is the one nearby
@@ -28,7 +30,8 @@ _LEAST_NOISE = 0.1  # of the noise of the whole: it never counts as less
 _TRUNCATE = 4.0
 
 Floats = NDArray[np.float32]
-Box = tuple[tuple[int, int], tuple[int, int]]  # upper left and lower right corner, coarse pixels
+Whole = NDArray[np.intp]
+Box = tuple[tuple[int, ...], tuple[int, ...]]  # first pixel and the one behind the last, coarse pixels
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Sought:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured, per coarse pixel of a box.
+    """What was measured, per coarse pixel (voxel) of a box; shapes of volumes have one axis more.
 
     Parameters
     ----------
@@ -81,43 +84,65 @@ class Evidence:
     known: NDArray[np.bool_]
 
 
-def evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | None, box: Box | None = None) -> Evidence:
-    """Look at (a part of) an enhanced image through the coarse scan.
+def evidence(
+    enhanced: Image,
+    lr: Image,
+    check: Consistency,
+    sought: Sought | None,
+    box: Box | None = None,
+    circle: Circle | None = None,
+) -> Evidence:
+    """Look at (a part of) an enhanced image or volume through the coarse scan.
 
     Parameters
     ----------
     enhanced : grey levels of the fine scan on a fine grid in the frame of ``lr``; NaN = unknown; arrays may be lazy.
     lr : the coarse scan.
-    check : the yardstick of :func:`finescan.trust.calibrate`: blur, gain, noise by grey level.
+    check : the yardstick of :func:`finescan.trust.calibrate` (of volumes: ``calibrate_volume``): blur, gain, noise by
+        grey level.
     sought : the objects; None = only support is looked at.
     box : part of ``lr`` that is looked at, with context around; None = all. The answer is that of the whole.
+    circle : field of view of a volume; nothing is said outside; None = all is inside.
     """
-    (top, left), (bottom, right) = box or ((0, 0), lr.grid.shape)
-    halo = check.halo_px + HALO_PX
-    a, b = max(0, top - halo), max(0, left - halo)
-    c, d = min(lr.grid.shape[0], bottom + halo), min(lr.grid.shape[1], right + halo)
-    found = _evidence(*_parts(enhanced, lr, (a, b), (c, d)), check, sought)
-    inner = slice(top - a, bottom - a), slice(left - b, right - b)
+    start, stop = box or ((0,) * lr.grid.ndim, lr.grid.shape)
+    low, high = (tuple(int(v) for v in ends) for ends in around(start, stop, lr.grid, check))
+    ours, theirs = _parts(enhanced, lr, low, high, check)
+    found = _evidence(ours, theirs, check, sought, circle)
+    inner = tuple(slice(a - o, b - o) for a, b, o in zip(start, stop, low, strict=True))
     return Evidence(**{name: values[inner] for name, values in vars(found).items()})
 
 
-def _parts(enhanced: Image, lr: Image, start: tuple[int, int], stop: tuple[int, int]) -> tuple[Image, Image]:
-    """The fine pixels under a box of coarse ones, and the box."""
+def around(start: Sequence[int], stop: Sequence[int], grid: Grid, check: Consistency) -> tuple[Whole, Whole]:
+    """The corners of a box with the context it needs, coarse pixels."""
+    # pictures are degraded with what lies in the box alone, volumes with fine voxels from outside it, too
+    halo = HALO_PX + (check.halo_px if grid.ndim == 2 else 0)
+    return np.maximum(np.array(start) - halo, 0), np.minimum(np.array(stop) + halo, grid.shape)
+
+
+def _parts(
+    enhanced: Image, lr: Image, start: tuple[int, ...], stop: tuple[int, ...], check: Consistency
+) -> tuple[Image, Image]:
+    """The fine pixels under a box of coarse ones (those of volumes with what blurs into it), and the box."""
     scale, offset = lr.grid.step_to(enhanced.grid)
-    low = [max(0, int(np.floor(s * (i - 0.5) + o))) for s, i, o in zip(scale, start, offset, strict=True)]
+    more = [blur_reach(s, check.psf_sigma_px) if lr.grid.ndim == 3 else 0.0 for s in scale]
+    low = [max(0, int(np.floor(s * (i - 0.5) + o - m))) for s, i, o, m in zip(scale, start, offset, more, strict=True)]
     high = [
-        max(lo, min(n, int(np.ceil(s * (i - 0.5) + o)) + 1))
-        for s, i, o, n, lo in zip(scale, stop, offset, enhanced.grid.shape, low, strict=True)
+        max(lo, min(n, int(np.ceil(s * (i - 0.5) + o + m)) + 1))
+        for s, i, o, m, n, lo in zip(scale, stop, offset, more, enhanced.grid.shape, low, strict=True)
     ]
     return enhanced.crop(Region(enhanced.grid, tuple(low), tuple(high))), lr.crop(Region(lr.grid, start, stop))
 
 
-def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | None) -> Evidence:
+def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | None, circle: Circle | None) -> Evidence:
     recorded = np.asarray(lr.data[...], np.float32)
-    predicted = np.float32(check.gain) * degrade(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px)
+    enhanced = enhanced if circle is None else _inside(enhanced, circle)
+    degraded = degrade if lr.grid.ndim == 2 else degrade_volume_onto
+    predicted = np.float32(check.gain) * degraded(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px)
     predicted = predicted + np.float32(check.offset)
     known = np.isfinite(recorded) & np.isfinite(predicted)
-    recorded, predicted = _filled(recorded, known), _filled(predicted, known)
+    if circle is not None:
+        known &= circle.mask(lr.grid)
+    recorded, predicted = _filled(known, recorded, predicted)
     grey = local_mean(recorded).astype(np.float32)
     noise = np.maximum(check.noise_at(grey), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
     columns, nearby = np.zeros((*known.shape, 0), np.float32), np.full(known.shape, np.nan, np.float32)
@@ -138,7 +163,8 @@ def _margins(
     enhanced: Image, lr: Image, recorded: Floats, noise: Floats, check: Consistency, sought: Sought
 ) -> tuple[Floats, Floats]:
     """The columns of evidence, and the largest margin under every coarse pixel in fine grey levels."""
-    grey = _filled(np.asarray(enhanced.data[...], np.float32))
+    values = np.asarray(enhanced.data[...], np.float32)
+    (grey,) = _filled(np.isfinite(values), values)
     soft = ndimage.gaussian_filter(grey, sought.smooth_px, mode="nearest")
     of_soft, of_grey = (
         np.nan_to_num(gathered(sought.margin(v), enhanced.grid, lr.grid)).astype(np.float32) for v in (soft, grey)
@@ -170,16 +196,16 @@ def _support(predicted: Floats, recorded: Floats, noise: Floats) -> tuple[Floats
         (v - ndimage.gaussian_filter(v, NEAR_PX, truncate=_TRUNCATE)) / noise for v in (predicted, recorded)
     )
     energy, shared = (ndimage.gaussian_filter(v, NEAR_PX, truncate=_TRUNCATE) for v in (ours * ours, ours * theirs))
-    area = np.float32(4 * np.pi * NEAR_PX**2)  # pixels that count in a Gaussian neighbourhood
+    area = np.float32((4 * np.pi * NEAR_PX**2) ** (noise.ndim / 2))  # pixels that count in a Gaussian neighbourhood
     strength = np.sqrt(area * np.maximum(energy, 0))
     return strength, (area * (energy - shared) / np.maximum(strength, 1e-3)).astype(np.float32)
 
 
 def _missing(predicted: Floats, recorded: Floats, noise: Floats, signs: tuple[int, ...]) -> Floats:
     """Structure of small objects that only the recorded one shows, brighter (sign 1) or darker than around."""
-    sigma = [COARSE_SMOOTH_PX] * 2
+    sigma = [COARSE_SMOOTH_PX] * noise.ndim
     ours, theirs = (band(v, sigma) / (noise * np.float32(noise_gain(sigma))) for v in (predicted, recorded))
-    return np.maximum.reduce([lacking(s * theirs, s * ours, [1.0, 1.0]) / np.float32(SHARE) for s in signs])
+    return np.maximum.reduce([lacking(s * theirs, s * ours, [1.0] * noise.ndim) / np.float32(SHARE) for s in signs])
 
 
 def compressed(values: Floats) -> Floats:
@@ -187,12 +213,22 @@ def compressed(values: Floats) -> Floats:
     return np.asarray(np.sign(values) * np.log1p(np.abs(values)), np.float32)
 
 
-def _filled(values: Floats, known: NDArray[np.bool_] | None = None) -> Floats:
+def _inside(enhanced: Image, circle: Circle) -> Image:
+    """What lies in the field of view; NaN outside, where integers hold 0, which looks like an object."""
+    mask = circle.mask(enhanced.grid)
+    if mask.all():
+        return enhanced
+    return enhanced.with_data(np.where(mask, np.asarray(enhanced.data[...], np.float32), np.float32(np.nan)))
+
+
+def _filled(good: NDArray[np.bool_], *pictures: Floats) -> tuple[Floats, ...]:
     """Unknown pixels as the nearest known one."""
-    good = np.isfinite(values) if known is None else known
     if good.all():
-        return values
+        return pictures
     if not good.any():
-        return np.zeros_like(values)
+        return tuple(np.zeros_like(p) for p in pictures)
+    if good.ndim == 3 and (good == good[:1]).all():  # a round field of view: slice by slice is much faster
+        inside = ndimage.distance_transform_edt(~good[0], return_distances=False, return_indices=True)
+        return tuple(p[:, *inside] for p in pictures)
     nearest = ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True)
-    return np.asarray(values[tuple(nearest)])
+    return tuple(p[tuple(nearest)] for p in pictures)

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.trust.doubt_features import Sought
-from finescan.values import Grid
+from finescan.values import Grid, Image
 
 COVERED = 0.5  # share of an object that the other picture must show …
 NEAR_PX = 2  # … within this many fine pixels
-LEAST_PX = 4  # fine pixels; anything smaller is noise in either picture
+LEAST_SIDE_PX = 2  # fine pixels along a square (cube); anything smaller is noise in either picture
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -21,19 +21,21 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Seen:
-    """One fine scan and the enhanced map over it.
+    """One fine scan and the enhanced map (or volume) over it.
 
     Parameters
     ----------
-    enhanced, fine : (h, w) fine grey levels.
-    known : (h, w) True where both may be used.
+    enhanced, fine : ([d,] h, w) fine grey levels.
+    known : ([d,] h, w) True where both may be used.
     grid : of both, in the frame of the coarse scan.
+    image : an image that shows the same of the map with more around it; None = the whole map does.
     """
 
     enhanced: Floats
     fine: Floats
     known: Mask
     grid: Grid
+    image: Image | None = None
 
     def objects(self, sought: Sought) -> tuple[Mask, Mask]:
         """Objects of the enhanced map and of the fine scan, nothing from outside the known area in them."""
@@ -49,7 +51,7 @@ class Labels:
 
     Parameters
     ----------
-    theirs, ours : (h, w) objects of the fine scan and of the enhanced map.
+    theirs, ours : ([d,] h, w) objects of the fine scan and of the enhanced map.
     lost, invented : per object whether the other picture lacks it; the first entry, of no object, is False.
     """
 
@@ -77,15 +79,15 @@ def wrong_objects(scan: Seen, sought: Sought) -> Labels:
 
 
 def _lacking(shown: Mask, by: Mask) -> tuple[NDArray[np.int32], Mask]:
-    """Objects of at least :data:`LEAST_PX` pixels, numbered, and which of them the other picture lacks."""
+    """Objects, numbered, that are not too small, and which of them the other picture lacks."""
     labels, count = ndimage.label(shown)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    kept = sizes >= LEAST_PX
+    kept = sizes >= LEAST_SIDE_PX**shown.ndim
     kept[0] = False
     number = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     labels = number[labels]
-    y, x = np.mgrid[-NEAR_PX : NEAR_PX + 1, -NEAR_PX : NEAR_PX + 1]
-    near = ndimage.binary_dilation(by, np.hypot(y, x) <= NEAR_PX)
+    steps = np.mgrid[(slice(-NEAR_PX, NEAR_PX + 1),) * shown.ndim]
+    near = ndimage.binary_dilation(by, (steps**2).sum(axis=0) <= NEAR_PX**2)
     total = int(kept.sum())
     covered_px = np.bincount(labels[near], minlength=total + 1)
     wrong = covered_px < COVERED * np.r_[np.inf, sizes[kept]]

@@ -123,7 +123,7 @@ def consistency_slabs(
         a, b = max(0, first - halo), min(depth, last + halo)
         region = Region(lr.grid, (a, 0, 0), (b, *lr.grid.shape[1:]))
         band = lr.crop(region)
-        reach = _REACH * max(check.psf_sigma_px * scale, _NARROWEST_FINE)
+        reach = blur_reach(scale, check.psf_sigma_px)
         low = max(0, int(np.floor(scale * (a - 0.5) + offset - reach)))
         high = min(enhanced.grid.shape[0], int(np.ceil(scale * (b - 0.5) + offset + reach)) + 1)
         inner = slice(first - a, last - a)
@@ -136,6 +136,11 @@ def consistency_slabs(
             found = residual_map(degraded, np.asarray(band.data, np.float32), check)
             residual, flags = found[0][inner], found[1][inner]
         yield slice(first, last), residual, flags
+
+
+def blur_reach(scale: float, psf_sigma_px: float) -> float:
+    """Fine voxels beyond a coarse voxel that blur into it, ``scale`` fine voxels being one coarse voxel."""
+    return _REACH * max(psf_sigma_px * scale, _NARROWEST_FINE)
 
 
 def _matrix(n: int, m: int, scale: float, offset: float, sigma: float, mirror: bool) -> sparse.csr_matrix:

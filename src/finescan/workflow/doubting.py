@@ -13,10 +13,11 @@ from finescan.patches import ROLES, PatchSet, Piece
 from finescan.quantification import Objects, calmed, choose_objects
 from finescan.quantification.alike import SMOOTH_PX
 from finescan.resampling import sample
-from finescan.trust import doubt
+from finescan.trust import doubt, doubt_flags
 from finescan.trust.consistency import Consistency
-from finescan.trust.doubt_features import Sought
-from finescan.values import Grid, Image, Pair, TrustMap, flag_bits
+from finescan.trust.doubt_features import Box, Sought
+from finescan.trust.doubt_objects import Seen
+from finescan.values import Circle, Grid, Image, Pair, TrustMap, flag_bits
 from finescan.workflow.judging import on_grid
 
 LEARNED_FROM = ("train", "stop")  # the test blocks judge
@@ -70,40 +71,73 @@ def mark_doubts(
     wanted : "dark" or "bright" objects; anything else = what the fine scan sets apart.
     """
     if not check.informative:
-        return Doubted(_marked(flags, {}), {"predicted": False, "sentence": FOREIGN}, (FOREIGN,))
+        return foreign(flags)
     scans, held = (_seen(patches, pairs, enhanced, roles) for roles in (LEARNED_FROM, ("test",)))
+    objects, doubts = learned(enhanced, lr, check, scans, wanted)
+    marked, maps, limits = mark_learned(enhanced, lr, flags, check, doubts)
+
+    def predicted(box: Box) -> dict[str, NDArray[np.float32]]:
+        return {kind: p[tuple(slice(a, b) for a, b in zip(*box, strict=True))] for kind, p in maps.items()}
+
+    sought = doubts.sought
+    judged = {} if sought is None else doubt_flags.judged(predicted, lr.grid, held, sought)
+    return Doubted(marked, facts_of(objects, doubts, marked, limits, judged), notes_of(doubts, objects), maps)
+
+
+def foreign(flags: TrustMap) -> Doubted:
+    """Where the coarse scan says nothing about the fine one, nothing is flagged, and it is said."""
+    return Doubted(marked_as(flags, {}), {"predicted": False, "sentence": FOREIGN}, (FOREIGN,))
+
+
+def learned(
+    enhanced: Image,
+    lr: Image,
+    check: Consistency,
+    scans: Sequence[Seen],
+    wanted: str,
+    circle: Circle | None = None,
+) -> tuple[Objects, doubt.Doubts]:
+    """What an object is, and what tells wrong ones."""
     objects = chosen(scans, wanted)
     sought = None
     if objects.threshold is not None:
         sought = Sought(objects.kind == "dark", float(objects.threshold.value), SMOOTH_PX)
-    doubts = doubt.learn_doubts(enhanced, lr, check, scans, sought)
-    marked, maps, limits = mark_learned(enhanced, lr, flags, check, doubts)
-    judged = doubt.judged(maps, lr.grid, held, sought) if sought is not None else {}
-    facts = {
+    return objects, doubt.learn_doubts(enhanced, lr, check, scans, sought, circle)
+
+
+def facts_of(
+    objects: Objects,
+    doubts: doubt.Doubts,
+    marked: TrustMap,
+    limits: Mapping[str, float],
+    judged: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """For ``trust.json``."""
+    shares = marked.shares()
+    return {
         "predicted": True,
         "objects": objects.kind,
-        "threshold": None if sought is None else sought.threshold,
-        "least_probability": doubt.LEAST,
-        "largest_share": doubt.SHARE,
+        "threshold": None if doubts.sought is None else doubts.sought.threshold,
+        "least_probability": doubt_flags.LEAST,
+        "largest_share": doubt_flags.SHARE,
         "limits": limits,
-        "shares": {kind: marked.shares()[kind] for kind in doubt.KINDS},
+        "shares": {kind: shares[kind] for kind in doubt.KINDS},
         "learned": sorted(doubts.learned),
         "objects_learned_from": doubts.counts,
         "model": doubts.to_dict(),
         "test_blocks": judged,
         "sentence": " ".join(_ranking(kind, objects.kind, row) for kind, row in judged.items()),
     }
-    return Doubted(marked, facts, _notes(doubts, objects), maps)
 
 
 def mark_learned(
     enhanced: Image, lr: Image, flags: TrustMap, check: Consistency, doubts: doubt.Doubts
 ) -> tuple[TrustMap, dict[str, NDArray[np.float32]], dict[str, float]]:
     """The flags by what was learned, here or on another map of the model; probabilities, and least ones, per kind."""
-    maps = doubt.doubt_maps(enhanced, lr, check, doubts)
+    maps = doubt_flags.doubt_maps(enhanced, lr, check, doubts)
     maps["invention"][flags.where("untrained")] = 0  # interpolation invents nothing
-    masks, limits = doubt.doubted(maps, ~flags.where("no_data"))
-    return _marked(flags, masks), maps, limits
+    masks, limits = doubt_flags.doubted(maps, ~flags.where("no_data"))
+    return marked_as(flags, masks), maps, limits
 
 
 def of_key(wanted: str) -> list[Any]:
@@ -111,7 +145,7 @@ def of_key(wanted: str) -> list[Any]:
     return [_VERSION, wanted if wanted in ("dark", "bright") else "auto"]
 
 
-def chosen(scans: Sequence[doubt.Seen], wanted: str) -> Objects:
+def chosen(scans: Sequence[Seen], wanted: str) -> Objects:
     """What is an object: as for the measurements, but of the area that is learned from."""
     levels = [calmed(s.fine, s.known)[s.known] for s in scans]
     if not levels or not sum(v.size for v in levels):
@@ -119,7 +153,7 @@ def chosen(scans: Sequence[doubt.Seen], wanted: str) -> Objects:
     return choose_objects(np.concatenate(levels), wanted if wanted in ("dark", "bright") else "auto")
 
 
-def _seen(patches: PatchSet, pairs: Sequence[Pair], enhanced: Image, roles: Sequence[str]) -> list[doubt.Seen]:
+def _seen(patches: PatchSet, pairs: Sequence[Pair], enhanced: Image, roles: Sequence[str]) -> list[Seen]:
     """The fine scans and the map over them, known in areas of these roles only."""
     by_name = {p.hr.name: p for p in pairs}
     found = []
@@ -127,7 +161,7 @@ def _seen(patches: PatchSet, pairs: Sequence[Pair], enhanced: Image, roles: Sequ
         ours = on_grid(enhanced, piece.out_grid)
         known = _recorded(piece, by_name[piece.name], roles) & np.isfinite(ours)
         if known.any():
-            found.append(doubt.Seen(np.where(known, ours, 0).astype(np.float32), piece.hr, known, piece.out_grid))
+            found.append(Seen(np.where(known, ours, 0).astype(np.float32), piece.hr, known, piece.out_grid))
     return found
 
 
@@ -149,18 +183,19 @@ def _valid(grid: Grid, pair: Pair) -> Mask:
     return out
 
 
-def _marked(flags: TrustMap, masks: Mapping[str, Mask]) -> TrustMap:
-    """The flags with those of these kinds as in the masks, and unset where there is no mask."""
+def marked_as(flags: TrustMap, masks: Mapping[str, Mask | NDArray[np.int64]]) -> TrustMap:
+    """The flags with those of these kinds as in the masks (or at flat indices), and unset where there is no mask."""
     out = np.array(flags.flags[...])
     for kind in doubt.KINDS:
         out &= ~np.uint8(flag_bits(kind))
         if kind in masks:
-            out[masks[kind]] |= np.uint8(flag_bits(kind))
+            where = masks[kind]
+            (out if where.dtype == bool else out.reshape(-1))[where] |= np.uint8(flag_bits(kind))
     return TrustMap(out, flags.grid)
 
 
 # ------------------------------------------------------------------ for readers
-def _notes(doubts: doubt.Doubts, objects: Objects) -> tuple[str, ...]:
+def notes_of(doubts: doubt.Doubts, objects: Objects) -> tuple[str, ...]:
     if doubts.sought is None:
         return (
             "The fine scan sets no dark or bright objects apart, so omission and invention are flagged only where the "

@@ -9,7 +9,7 @@ from finescan.errors import InputError
 from finescan.simulation import simulate
 from finescan.trust import compare_parts
 from finescan.trust.part_likeness import PartLikeness, parts_sentence
-from finescan.values import look_of
+from finescan.values import look_of, look_of_parts, looks_of_places
 
 
 def coarse(recipe: str, seed: int) -> np.ndarray:
@@ -35,6 +35,33 @@ def test_the_quarter_of_another_material_is_found(card):
     assert parts.worst()[0][0] == (slice(128, 256), slice(0, 128))
     told = parts_sentence(parts.to_dict())
     assert told.startswith("25 % of the map (1 of 4 parts of 128 px) is unlike") and "rows 128 to 256" in told
+
+
+def sides(left: str, right: str, seed: int) -> np.ndarray:
+    """A sample of two kinds of places: noise of a few grey levels on the left, of many on the right."""
+    out = coarse(left, seed)
+    out[:, 128:] = coarse(right, seed)[:, 128:]
+    return out
+
+
+def test_places_of_an_uneven_sample_count_one_by_one():
+    learned, later = sides("dual-phase", "lattice", 11), sides("dual-phase", "lattice", 12)
+    later[128:, 128:] = coarse("noisy", 12)[128:, 128:]
+    everywhere = np.ones(learned.shape, bool)
+    whole, places = look_of_parts([(learned, everywhere)]), looks_of_places([(learned, everywhere)])
+    assert len(places) == 9
+    assert compare_parts(later, whole).unlike[0, 1]  # a place of one kind is not like the mean of both
+    assert compare_parts(later, whole, places).unlike.tolist() == [[False, False], [False, True]]
+
+
+def test_places_of_an_even_sample_do_not_count(card):
+    learned = coarse("dual-phase", 11)
+    places = looks_of_places([(learned, np.ones(learned.shape, bool))])
+    other = coarse("sandstone", 12)
+    np.testing.assert_array_equal(compare_parts(other, card, places).distance, compare_parts(other, card).distance)
+    assert looks_of_places([(learned[:100], np.ones((100, 256), bool))]) == []
+    below = np.arange(256)[:, None] >= np.full(256, 130)  # of the places at rows 0, 64 and 128, the last lie in it
+    assert len(looks_of_places([(learned, below)])) == 3
 
 
 def test_missing_and_empty_parts_have_no_verdict(card):

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import finescan
 from finescan.errors import InputError
 from finescan.models import MODELS, Model, build, complete_arguments, fit_ridge
 from finescan.patches import ROLES, PatchSet, Piece
 from finescan.training.judging import StopSet, normalised
-from finescan.values import Look, ModelCard, look_of_parts
+from finescan.values import ModelCard, look_of_parts, looks_of_places
 
 Box = tuple[slice, slice]
 
@@ -60,7 +61,8 @@ def make_card(
     ]
     facts = {"extent": extent, "shares": shares, "saturated": dict(patches.saturated), "notes": list(patches.notes)}
     with suppress(InputError):  # no place large enough for statistics: the model is good without them
-        facts["look"] = training_look(patches).to_dict()
+        facts["look"] = look_of_parts(learned_from(patches)).to_dict()
+        facts["look_places"] = [look.to_dict() for look in looks_of_places(learned_from(patches))]
     return ModelCard(
         architecture=architecture,
         arguments=dict(arguments),
@@ -85,10 +87,10 @@ def make_card(
     )
 
 
-def training_look(patches: PatchSet) -> Look:
-    """Statistics of the coarse scan where it is learned from: what later maps are compared with."""
+def learned_from(patches: PatchSet) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Coarse scans and where they are learned from: what later maps are compared with."""
     # all of the training role, also what is too bright, too dark or too noisy to learn from: it is part of the sample
-    return look_of_parts(patches.read or ((p.lr, p.role == ROLES["train"]) for p in patches.pieces))
+    return list(patches.read) or [(p.lr, p.role == ROLES["train"]) for p in patches.pieces]
 
 
 def _ridge(patches: PatchSet) -> torch.nn.Module:

@@ -3,12 +3,16 @@
 A part is compared exactly as a whole map is (:mod:`finescan.trust.likeness`). Parts of 128 px are the smallest that can
 be told apart: on six simulated materials, no part of that size of the same sample was called unlike, and 27 of 30 other
 materials were found in every part; with 64 px, one part in a hundred and 15 of 30.
+
+Where a sample differs from place to place (smooth hills around a milled site), hardly any place is like the whole of
+it, those of the training area included. Then a part is compared with the places of the training area one by one, and
+the likest counts. That finds less (a place tells less than a whole area), so it is done for such samples only.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +22,11 @@ from numpy.typing import NDArray
 from finescan.errors import InputError
 from finescan.trust.likeness import compare_looks
 from finescan.values import Look, look_of
+from finescan.values.look import PLACE_PX as PART_PX
 
-PART_PX = 128
 MOST_PARTS = 32  # along each side; parts of larger maps are larger
 _TILES = 64  # of one part that are looked at
+VARIED = 0.05  # share of the training area's own places that are unlike the whole of it, from which it is uneven
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class PartLikeness:
         return {"side_px": self.side, "parts": known, "unlike_share": self.share if known else None, "worst": worst}
 
 
-def compare_parts(array: Any, card: Look, *, side: int | None = None) -> PartLikeness:
+def compare_parts(array: Any, card: Look, places: Sequence[Look] = (), *, side: int | None = None) -> PartLikeness:
     """Which parts of a map are unlike the training area of a model.
 
     Parameters
@@ -84,6 +89,7 @@ def compare_parts(array: Any, card: Look, *, side: int | None = None) -> PartLik
     array : (rows, columns) real grey levels at the pixel size the network reads; numpy, memory map, zarr or anything of
         that shape that slices. NaN is left out.
     card : look of the training area.
+    places : looks of places of the training area; they count where more than one in twenty is unlike the whole of it.
     side : of a part, pixels; None = 128, or more for maps of more than 32 such parts along a side.
 
     Raises
@@ -97,17 +103,21 @@ def compare_parts(array: Any, card: Look, *, side: int | None = None) -> PartLik
             f"A map is compared in parts of {side} x {side} px, but this one has {shape[0]} x {shape[1]} px. Compare "
             "it as a whole (compare_looks)."
         )
+    seen = [card]
+    if places and float(np.mean([compare_looks(place, card).distance > 1 for place in places])) > VARIED:
+        seen += places
     found = PartLikeness(np.full([n // side for n in shape], np.nan, np.float32), side, shape)
     for row, column in np.ndindex(found.distance.shape):
-        found.distance[row, column] = _distance(array[found.box(row, column)], card)
+        found.distance[row, column] = _distance(array[found.box(row, column)], seen)
     return found
 
 
-def _distance(part: Any, card: Look) -> float:
+def _distance(part: Any, seen: Sequence[Look]) -> float:
     try:
-        return compare_looks(look_of(part, tile=card.tile, most=_TILES), card).distance
+        look = look_of(part, tile=seen[0].tile, most=_TILES)
     except InputError:  # nothing recorded, or nothing but one grey level
         return math.nan
+    return min(compare_looks(look, one).distance for one in seen)
 
 
 def parts_sentence(parts: Mapping[str, Any]) -> str:

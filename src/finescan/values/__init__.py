@@ -4,7 +4,7 @@ from finescan.values.card import GreyStatistics, ModelCard
 from finescan.values.circle import Circle
 from finescan.values.grid import Grid
 from finescan.values.image import Acquisition, Image, StagePose
-from finescan.values.look import Look, look_of, look_of_parts
+from finescan.values.look import Look, look_of, look_of_parts, looks_of_places
 from finescan.values.pair import Pair, Residual, Verdict
 from finescan.values.region import Region
 from finescan.values.tiles import Tile, TilePlan, halved
@@ -34,4 +34,5 @@ __all__ = [
     "halved",
     "look_of",
     "look_of_parts",
+    "looks_of_places",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from finescan.errors import InputError, ModelError
 
 TILE = 32  # px; smaller than any training area
 MOST_TILES = 400
+PLACE_PX = 128  # side of the places of an area that are looked at one by one; smaller ones cannot be told apart
+MOST_PLACES = 32
 QUANTILES = tuple(k / 20 for k in range(1, 20))
 #: upper ends of the frequency bands in cycles per pixel, half octaves; each reaches down to the next, the last to 0
 BAND_EDGES = tuple(0.5 * 2 ** (-k / 2) for k in range(-1, 7))
@@ -142,6 +145,32 @@ def look_of_parts(parts: Iterable[tuple[Any, Bool | None]], *, tile: int = TILE,
     spread = {n: float(v.std(ddof=1)) if len(v) > 1 else 0.0 for n, v in values.items()}
     typical = {n: float(v.mean()) for n, v in values.items()}
     return Look(tile, min(float(len(tiles)), area), mean, std, quantiles, typical, spread)
+
+
+def looks_of_places(parts: Iterable[tuple[Array, Bool]]) -> list[Look]:
+    """The looks of places of 128 x 128 px of an area, one by one: what it looks like here and there.
+
+    Parameters
+    ----------
+    parts : images (array, mask) of one sample; the mask is True in the area.
+
+    Returns
+    -------
+    At most 32, of places that overlap by half and lie at least half in the area; none of a smaller area, and none of
+    places of one grey level.
+    """
+    found: list[tuple[Array, Bool]] = []
+    for array, mask in parts:
+        rows, columns = (range(0, n - PLACE_PX + 1, PLACE_PX // 2) for n in mask.shape)
+        boxes = [(slice(y, y + PLACE_PX), slice(x, x + PLACE_PX)) for y in rows for x in columns]
+        found += [(array[box], mask[box]) for box in boxes if mask[box].mean() >= _SHARES[0]]
+    if len(found) > MOST_PLACES:
+        found = [found[k] for k in _spaced(len(found), MOST_PLACES)]
+    looks = []
+    for array, mask in found:
+        with suppress(InputError):
+            looks.append(look_of_parts([(array, mask)]))
+    return looks
 
 
 def tile_features(tiles: Array) -> dict[str, Array]:

@@ -82,7 +82,8 @@ def compare_places(lr: Image, card: ModelCard) -> dict[str, Any] | None:
     if kept is None or lr.grid.ndim == 3:
         return None
     try:
-        return compare_parts(_as_read(lr, card), Look.from_dict(kept)).to_dict()
+        places = [Look.from_dict(d) for d in card.training.get("look_places", ())]
+        return compare_parts(_as_read(lr, card), Look.from_dict(kept), places).to_dict()
     except (InputError, ModelError):
         return None
 

@@ -143,12 +143,12 @@ def test_where_both_scans_show_different_things_nothing_is_said_of_consistency()
 def test_windows_are_painted_around_their_middles():
     known = np.ones((128, 128), bool)
     windows = Windows.of(known, 64)
-    local = SimpleNamespace(windows=windows)
+    local = SimpleNamespace(windows=windows.laid)
     out = painted(np.arange(25.0).reshape(5, 5).astype(np.float32), local)
     assert out.shape == (16, 16)  # of half a step, 8 px
     assert np.isnan(out[:3]).all() and np.isnan(out[13:]).all() and np.isnan(out[:, :3]).all()
     assert out[3, 3] == 0 and out[4, 4] == 0 and out[12, 12] == 24 and out[5, 3] == 5
-    middle = windows.grid(Grid.of(known.shape, 1.0)).to_nm([0, 0])
+    middle = windows.laid.grid(Grid.of(known.shape, 1.0)).to_nm([0, 0])
     assert np.allclose(middle, (4 * 8 - 0.5,) * 2)  # the border between the two half steps it is painted on
 
 

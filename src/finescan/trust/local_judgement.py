@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from finescan.trust.local_resolution import FWHM, THRESHOLD, LocalRings, local_blur, local_rings
 from finescan.trust.local_similarity import local_ms_ssim, scales
-from finescan.trust.local_windows import Floats, Windows, fitting_windows, quantiles
+from finescan.trust.local_windows import SIZES_PX, Floats, Laid, Windows, fitting_windows, quantiles
 from finescan.values import Grid
 
+DETAIL = {2: "frc_nm", 3: "fsc_nm"}  # by number of axes: the name of the map of what agrees
+CORRELATION = {2: "ring correlation", 3: "shell correlation"}
 TOO_FINE = 1.25  # the useful pixel over the delivered one, from which a warning is due
 NOISE_LIMITED = 1.2  # measured resolution over that of a perfect map, up to which the fine scan's noise is the reason
 _THRESHOLD_WORDS = {"half": "0.5", "one_seventh": "1/7", "half_bit": "half a bit"}
@@ -22,11 +24,11 @@ _THRESHOLD_WORDS = {"half": "0.5", "one_seventh": "1/7", "half_bit": "half a bit
 
 @dataclass(frozen=True)
 class LocalJudgement:
-    """Maps over the windows of one fine scan; NaN where a window is not used or cannot tell.
+    """Maps over the windows of one fine scan (picture or volume); NaN where a window is not used or cannot tell.
 
     Parameters
     ----------
-    windows : over the fine scan.
+    windows : where they lie on the fine scan.
     grid : where their middles lie.
     sigma_nm : name -> blur against the fine scan, see :func:`local_blur`.
     rings : name -> ring correlation with the fine scan, see :func:`local_rings`.
@@ -34,7 +36,7 @@ class LocalJudgement:
     threshold : of the ring correlation.
     """
 
-    windows: Windows
+    windows: Laid
     grid: Grid
     sigma_nm: Mapping[str, Floats]
     rings: Mapping[str, LocalRings]
@@ -42,10 +44,10 @@ class LocalJudgement:
     threshold: str = THRESHOLD
 
     def maps(self, name: str) -> dict[str, Floats]:
-        """The three maps of an image: "blur_fwhm_nm", "frc_nm", "ms_ssim"."""
+        """The three maps of an image: "blur_fwhm_nm", "frc_nm" (of volumes "fsc_nm"), "ms_ssim"."""
         return {
             "blur_fwhm_nm": (FWHM * self.sigma_nm[name]).astype(np.float32),
-            "frc_nm": self.rings[name].resolution_nm,
+            DETAIL[self.grid.ndim]: self.rings[name].resolution_nm,
             "ms_ssim": self.ms_ssim[name],
         }
 
@@ -63,11 +65,12 @@ def judge_locally(
 
     Parameters
     ----------
-    images : name -> (h, w) on ``grid``.
+    images : name -> (h, w), or (d, h, w) where that is small enough to be held in memory (larger ones:
+        :func:`finescan.trust.local_volumes.judge_volume_locally`), on ``grid``.
     reference : the fine scan on ``grid``.
     known : pixels that may count.
     data_range : of MS-SSIM, grey levels.
-    windows : over ``known``; None = the largest of 64, 48 and 32 px that fit in often enough.
+    windows : over ``known``; None = :func:`finescan.trust.local_windows.fitting_windows`.
 
     Returns
     -------
@@ -76,28 +79,33 @@ def judge_locally(
     found = windows or fitting_windows(known)
     if found is None or not found.used.any():
         return None
-    size = grid.pixel_size_nm[0], grid.pixel_size_nm[1]
+    size = grid.pixel_size_nm
     return LocalJudgement(
-        found,
-        found.grid(grid),
+        found.laid,
+        found.laid.grid(grid),
         local_blur(images, reference, found, size),
         local_rings(images, reference, found, size),
         {k: local_ms_ssim(v, reference, found, data_range=data_range) for k, v in images.items()},
     )
 
 
-def local_facts(places: Sequence[LocalJudgement]) -> dict[str, Any]:
+def local_facts(places: Sequence[LocalJudgement], ndim: int = 2) -> dict[str, Any]:
     """Windows, threshold, and the spread of every map over all places, as plain JSON values.
+
+    Parameters
+    ----------
+    ndim : 2 of pictures, 3 of volumes, which have windows of another size.
 
     Returns
     -------
-    "images": name -> "blur_sigma_nm", "blur_fwhm_nm", "frc_nm", "ms_ssim" -> median, low and high (10 and 90 %) and
-    the share of the windows that tell nothing ("unread_share").
+    "images": name -> "blur_sigma_nm", "blur_fwhm_nm", "frc_nm" ("fsc_nm" of volumes), "ms_ssim" -> median, low and
+    high (10 and 90 %) and the share of the windows that tell nothing ("unread_share").
     """
     if not places:
-        return {"windows": 0, "reason": "No window of 32 px fits into the held-out fine scan."}
+        return {"windows": 0, "reason": f"No window of {SIZES_PX[ndim][-1]} px fits into the held-out fine scan."}
     first = places[0]
     return {
+        "correlation": CORRELATION[ndim],
         "windows": sum(int(p.windows.used.sum()) for p in places),
         "window_px": first.windows.size_px,
         "step_px": first.windows.step_px,
@@ -145,6 +153,7 @@ class UsefulPixel:
     pixel_nm, coarse_nm : delivered pixels, and recorded ones (NaN = not known).
     threshold : correlation, in words.
     against : what it was measured on.
+    ndim : 2 of a picture, 3 of a volume.
     """
 
     resolution_nm: float
@@ -153,6 +162,7 @@ class UsefulPixel:
     coarse_nm: float
     threshold: str
     against: str = "held-out fine scan"
+    ndim: int = 2
 
     @property
     def useful_nm(self) -> float:
@@ -171,30 +181,35 @@ class UsefulPixel:
 
     def sentence(self) -> str:
         """What it comes to."""
-        with_what = f"ring correlation {self.threshold} with {self.against}"
+        what, pixels = ("volume", "voxels") if self.ndim == 3 else ("map", "pixels")
+        with_what = f"{CORRELATION[self.ndim]} {self.threshold} with {self.against}"
         if math.isnan(self.resolution_nm):
             return (
-                f"No common detail was found ({with_what}): what the map shows beyond the coarse scan is not confirmed."
+                f"No common detail was found ({with_what}): what the {what} shows beyond the coarse scan is not "
+                "confirmed."
             )
         held, pixel, useful = (length(v) for v in (self.resolution_nm, self.pixel_nm, self.useful_nm))
         if self.too_fine:
             return (
-                f"The map has pixels of {pixel} but holds detail down to {held} only ({with_what}): pixels finer than "
-                f"{useful} show nothing more.{self._ratios()}"
+                f"The {what} has {pixels} of {pixel} but holds detail down to {held} only ({with_what}): {pixels} "
+                f"finer than {useful} show nothing more.{self._ratios()}"
             )
         if self.noise_limited and self.useful_nm > TOO_FINE * self.pixel_nm:
             return (
-                f"The map agrees with {self.against} down to {held} ({with_what}); finer than that the noise "
+                f"The {what} agrees with {self.against} down to {held} ({with_what}); finer than that the noise "
                 "of the fine scan itself hides whether there is detail."
             )
-        return f"The map holds detail down to {held} ({with_what}), which its pixels of {pixel} are needed for."
+        return f"The {what} holds detail down to {held} ({with_what}), which its {pixels} of {pixel} are needed for."
 
     def _ratios(self) -> str:
+        pixels = "voxels" if self.ndim == 3 else "pixels"
         if math.isnan(self.coarse_nm):
             return ""
         if self.useful_ratio < 1:
-            return f" That is coarser than the coarse pixels of {length(self.coarse_nm)} themselves."
-        return f" The useful ratio to the coarse pixels is {self.useful_ratio:.2g}, the delivered one {self.ratio:.2g}."
+            return f" That is coarser than the coarse {pixels} of {length(self.coarse_nm)} themselves."
+        return (
+            f" The useful ratio to the coarse {pixels} is {self.useful_ratio:.2g}, the delivered one {self.ratio:.2g}."
+        )
 
     @property
     def ratio(self) -> float:

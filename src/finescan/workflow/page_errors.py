@@ -168,7 +168,7 @@ def painted(values: Floats, local: LocalJudgement) -> Floats:
     windows = local.windows
     half = windows.step_px // 2
     start = (windows.size_px - windows.step_px) // 2 // half
-    out = np.full([-(-n // half) for n in windows.known.shape], np.nan, np.float32)
+    out = np.full([-(-n // half) for n in windows.extent_px], np.nan, np.float32)
     rows, columns = (2 * n for n in values.shape)
     out[start : start + rows, start : start + columns] = values.repeat(2, axis=0).repeat(2, axis=1)
     return out

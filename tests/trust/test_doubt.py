@@ -119,7 +119,7 @@ def test_enough_wrong_objects_are_learned_from_and_the_same_ones_are_found_elsew
     known = np.ones(elsewhere.shape, bool)
     seen = doubt.Seen(blunt[part].astype(np.float32), shallow[part].astype(np.float32), known, elsewhere)
 
-    def predicted_in(box):
+    def predicted_in(_, box):
         return {k: p[box[0][0] : box[1][0], box[0][1] : box[1][1]] for k, p in maps.items()}
 
     judged = doubt_flags.judged(predicted_in, COARSE, [seen], SOUGHT)["omission"]

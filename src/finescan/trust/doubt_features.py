@@ -149,8 +149,8 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     peak, depth = (np.full(known.shape, v, np.float32) for v in (-np.inf, np.inf))
     signs: tuple[int, ...] = (1, -1)
     if sought is not None:
-        columns, margin = _margins(enhanced, lr, recorded, noise, check, sought)
-        nearby, (peak, depth) = ndimage.maximum_filter(margin, NEARBY_PX), _calls(margin)
+        columns, margin, best = _margins(enhanced, lr, recorded, noise, check, sought)
+        nearby, (peak, depth) = ndimage.maximum_filter(margin, NEARBY_PX), _calls(margin, best)
         signs = (-1,) if sought.dark == (check.gain >= 0) else (1,)
     # a saturated pixel says "this bright or brighter": within the rails alone can the two be compared
     recorded, predicted = (np.clip(v, *check.rails) for v in (recorded, predicted))
@@ -161,8 +161,8 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
 
 def _margins(
     enhanced: Image, lr: Image, recorded: Floats, noise: Floats, check: Consistency, sought: Sought
-) -> tuple[Floats, Floats]:
-    """The columns of evidence, and the largest margin under every coarse pixel in fine grey levels."""
+) -> tuple[Floats, Floats, Floats]:
+    """The columns of evidence; of every coarse pixel the largest margin, and the best candidate (fine grey levels)."""
     values = np.asarray(enhanced.data[...], np.float32)
     (grey,) = _filled(np.isfinite(values), values)
     soft = ndimage.gaussian_filter(grey, sought.smooth_px, mode="nearest")
@@ -176,13 +176,21 @@ def _margins(
     smooth = sign * (level - ndimage.gaussian_filter(recorded, COARSE_SMOOTH_PX, mode="nearest")) / noise
     scaled = [v * gain / noise for v in (of_soft, of_grey)]
     table = [*scaled, coarse, smooth, *(ndimage.maximum_filter(v, NEARBY_PX) for v in (coarse, scaled[0]))]
-    return compressed(np.stack(table, axis=-1)), of_soft
+    best = _candidates(of_soft)
+    if lr.grid.ndim == 3:  # a wall between pores may be thinner than a coarse voxel, and small pores lie in it
+        within = gathered(_candidates(sought.margin(soft)), enhanced.grid, lr.grid)
+        best = np.where((of_soft < 0) & np.isfinite(within), within, best)
+    return compressed(np.stack(table, axis=-1)), of_soft, best
 
 
-def _calls(margin: Floats) -> tuple[Floats, Floats]:
-    """How near a call it was: of what is no object, the local maxima nearby; of objects, their largest margin."""
+def _candidates(margin: Floats) -> Floats:
+    """The margin at local maxima that are no objects; -inf elsewhere."""
+    return np.where((margin == ndimage.maximum_filter(margin, NEARBY_PX)) & (margin < 0), margin, np.float32(-np.inf))
+
+
+def _calls(margin: Floats, peak: Floats) -> tuple[Floats, Floats]:
+    """How near a call it was: of what is no object, the best candidate nearby; of objects, their largest margin."""
     shown = margin >= 0
-    peak = np.where((margin == ndimage.maximum_filter(margin, NEARBY_PX)) & ~shown, margin, -np.inf)
     depth = np.where(shown, margin, -np.inf)
     for _ in range(DEPTH_PX):  # within the object only
         depth = np.where(shown, ndimage.maximum_filter(depth, 3), -np.inf)

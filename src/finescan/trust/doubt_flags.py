@@ -82,12 +82,12 @@ def _boxes(coarse: Grid, fine: Grid, check: Consistency) -> Iterator[Box]:
 
 
 # ------------------------------------------------------------------ judging
-def judged(predicted: Callable[[Box], Maps], coarse: Grid, scans: Sequence[Seen], sought: Sought) -> dict[str, Any]:
+def judged(predicted: Callable[[Seen, Box], Maps], coarse: Grid, scans: Sequence[Seen], sought: Sought) -> dict[str, Any]:
     """How well the probabilities rank objects of fine scans that were not learned from.
 
     Parameters
     ----------
-    predicted : gives the probabilities in a box of the coarse scan.
+    predicted : gives the probabilities in the box of the coarse scan that lies under one of the fine scans.
     coarse : its grid.
 
     Returns
@@ -100,7 +100,7 @@ def judged(predicted: Callable[[Box], Maps], coarse: Grid, scans: Sequence[Seen]
     for scan in scans:
         labels, box = wrong_objects(scan, sought), covered(scan.grid, coarse)
         under = [scan.grid.pixels_under(coarse, axis) - box[0][axis] for axis in range(coarse.ndim)]
-        where, maps = np.ix_(*under), predicted(box)
+        where, maps = np.ix_(*under), predicted(scan, box)
         for kind, objects, wrong in (
             ("omission", labels.theirs, labels.lost),
             ("invention", labels.ours, labels.invented),

@@ -76,7 +76,7 @@ def mark_doubts(
     objects, doubts = learned(enhanced, lr, check, scans, wanted)
     marked, maps, limits = mark_learned(enhanced, lr, flags, check, doubts)
 
-    def predicted(box: Box) -> dict[str, NDArray[np.float32]]:
+    def predicted(_: Seen, box: Box) -> dict[str, NDArray[np.float32]]:
         return {kind: p[tuple(slice(a, b) for a, b in zip(*box, strict=True))] for kind, p in maps.items()}
 
     sought = doubts.sought

@@ -18,7 +18,7 @@ from finescan.quantification import QuantifyConfig, match, quantify, write_csv
 from finescan.reporting import PoreNumbers
 from finescan.trust import Consistency, TrustReport
 from finescan.trust.volume_judgement import judge_volume
-from finescan.values import Circle, Image, Region, TrustMap, flag_bits
+from finescan.values import Circle, Grid, Image, Region, TrustMap, flag_bits
 from finescan.workflow import volume_errors
 from finescan.workflow.field_of_view import SLICES_LOOKED_AT
 from finescan.workflow.folder import write_whole
@@ -56,7 +56,7 @@ def _dense(patches: VolumePatchSet, region: Region, piece: VolumePiece) -> Regio
     while share(region) < LEAST_COUNTED:
         if max(region.shape) < 2 * THINNEST:
             return None
-        region = max(_halves(region), key=share)
+        region = max(halves(region), key=share)
     return region
 
 
@@ -126,11 +126,12 @@ def _blocks(places: Sequence[tuple[Region, VolumePiece]]) -> list[tuple[Region, 
     """Held-out boxes halved along their longest edges until there are enough of them for standard errors."""
     out = list(places)
     while 0 < len(out) < FEW_BLOCKS and all(max(r.shape) >= 2 * SMALLEST_BLOCK for r, _ in out):
-        out = [(half, piece) for r, piece in out for half in _halves(r)]
+        out = [(half, piece) for r, piece in out for half in halves(r)]
     return out
 
 
-def _halves(region: Region) -> tuple[Region, Region]:
+def halves(region: Region) -> tuple[Region, Region]:
+    """A box, cut across its longest edge."""
     axis = int(np.argmax(region.shape))
     middle = (region.start[axis] + region.stop[axis]) // 2
     stop, start = list(region.stop), list(region.start)
@@ -140,16 +141,17 @@ def _halves(region: Region) -> tuple[Region, Region]:
 
 def _written(enhanced: Image, tile: Region, instead: NDArray[np.float32]) -> NDArray[np.float32]:
     """The written volume on a box, ``instead`` where it does not hold all of the box."""
-    found = _part(enhanced, tile)
+    found = part_of(enhanced, tile)
     return instead if found is None else found
 
 
 def _written_somewhere(images: Sequence[Image], tile: Region) -> NDArray[np.float32]:
     """A box from the one image that holds it."""
-    return next(found for image in images if (found := _part(image, tile)) is not None)
+    return next(found for image in images if (found := part_of(image, tile)) is not None)
 
 
-def _part(image: Image, tile: Region) -> NDArray[np.float32] | None:
+def part_of(image: Image, tile: Region) -> NDArray[np.float32] | None:
+    """The grey levels of a volume in a box; None where it does not hold all of the box."""
     start = np.rint(image.grid.to_index(tile.own_grid.origin_nm)).astype(int)
     stop = start + tile.shape
     if (start < 0).any() or (stop > image.grid.shape).any():
@@ -183,14 +185,18 @@ def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consis
     """The flags with "inconsistent" set where the enhanced volume, degraded again, contradicts the coarse one."""
     if not check.informative:
         return flags
-    start = np.rint(lr.grid.to_index(flags.grid.origin_nm)).astype(int)
-    part = lr
-    if not flags.grid.same_as(lr.grid):  # a region of interest
-        part = lr.crop(Region(lr.grid, tuple(start.tolist()), tuple((start + flags.grid.shape).tolist())))
-    out = np.array(flags.flags[...])
+    part, out = part_under(lr, flags.grid), np.array(flags.flags[...])
     for rows, _, bad in trust.consistency_slabs(enhanced, part, check, mask=circle.mask(part.grid)):
         out[rows] |= np.where(bad, np.uint8(flag_bits("inconsistent")), np.uint8(0))
     return TrustMap(out, flags.grid)
+
+
+def part_under(lr: Image, grid: Grid) -> Image:
+    """The coarse volume where flags lie on this grid: all of it, or a region of interest."""
+    if grid.same_as(lr.grid):
+        return lr
+    start = np.rint(lr.grid.to_index(grid.origin_nm)).astype(int)
+    return lr.crop(Region(lr.grid, tuple(start.tolist()), tuple((start + grid.shape).tolist())))
 
 
 @dataclass(frozen=True)

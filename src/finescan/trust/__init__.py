@@ -44,7 +44,9 @@ from finescan.trust.seams import Seams, find_seams, seam_strength
 if TYPE_CHECKING:
     from finescan.trust.flicker import SliceFlicker, slice_flicker
     from finescan.trust.gaussian_fit import BlurFit, blur_fit
+    from finescan.trust.local_volumes import judge_volume_locally
     from finescan.trust.volume_consistency import calibrate_volume, consistency_slabs, degrade_volume_onto
+    from finescan.trust.volume_error_maps import volume_error_maps
     from finescan.trust.volume_judgement import judge_volume
     from finescan.trust.volume_metrics import (
         VOLUME_METRICS,
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
 
 _LATER = {
     "judge_volume": "volume_judgement",
+    "judge_volume_locally": "local_volumes",
+    "volume_error_maps": "volume_error_maps",
     **dict.fromkeys(("calibrate_volume", "consistency_slabs", "degrade_volume_onto"), "volume_consistency"),
     **dict.fromkeys(("SliceFlicker", "slice_flicker"), "flicker"),
     **dict.fromkeys(("BlurFit", "blur_fit"), "gaussian_fit"),
@@ -121,6 +125,7 @@ __all__ = [
     "grey_statistics",
     "judge_locally",
     "judge_volume",
+    "judge_volume_locally",
     "local_average",
     "local_blur",
     "local_ms_ssim",
@@ -146,6 +151,7 @@ __all__ = [
     "tile_scores",
     "training_range",
     "untrained",
+    "volume_error_maps",
     "volume_scores",
 ]
 

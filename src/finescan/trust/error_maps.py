@@ -3,7 +3,7 @@
 The enhanced image and the fine scan are compared size by size, each as brighter or darker than its surroundings. What
 counts is structure that one shows at more than twice the strength of the other *anywhere within half a coarse pixel*:
 registration errors of a fraction of a pixel, and gain and offset, make no error. The noise of the fine scan is the
-unit.
+unit. Of volumes: :mod:`finescan.trust.volume_error_maps`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ErrorMaps:
-    """Errors per coarse pixel, each in units in which 1 is the ordinary limit; NaN where nothing can be said.
+    """Errors per coarse pixel (voxel), each in units in which 1 is the ordinary limit; NaN where nothing can be said.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def error_maps(
             "the mask, and that both images lie in one frame."
         )
     residual, _ = consistency_map(enhanced, lr, check)
-    missing, extra = _compared(ours, recorded, known, lr.grid.sr_factor(fine.grid))
+    missing, extra = compared(ours, recorded, known, lr.grid.sr_factor(fine.grid), Unit.of(ours, recorded, known))
     return ErrorMaps(
         np.abs(residual / np.float32(check.threshold)),
         gathered(missing, fine.grid, lr.grid),
@@ -104,26 +104,60 @@ def error_maps(
     )
 
 
-def _compared(
-    ours: Floats, recorded: Floats, known: NDArray[np.bool_], factor: tuple[float, ...]
+@dataclass(frozen=True)
+class Unit:
+    """How grey levels of two images compare, and the noise that counts as nothing.
+
+    Parameters
+    ----------
+    gain, offset : fine scan = gain * enhanced + offset, least squares.
+    middle : grey level of the fine scan that both are taken from.
+    levels, sigmas : grey levels less ``middle``, and the standard deviation of the fine scan's noise at each.
+    least : noise counts as no less.
+    """
+
+    gain: float
+    offset: float
+    middle: float
+    levels: NDArray[np.float64]
+    sigmas: NDArray[np.float64]
+    least: float
+
+    @classmethod
+    def of(cls, ours: Floats, recorded: Floats, known: NDArray[np.bool_]) -> Unit:
+        """From all pixels that both know."""
+        gain, offset = fit_line(ours[known], recorded[known])
+        gain = gain if gain > 0 else 1.0  # an image that has nothing in common with the scan: as it is
+        middle = float(recorded[known].mean())
+        centred = np.where(known, recorded - np.float32(middle), 0).astype(np.float32)
+        levels, sigmas = noise_by_grey(centred, known)
+        return cls(gain, offset, middle, levels, sigmas, max(FAINT * float(np.std(centred[known])), 1e-6))
+
+
+def compared(
+    ours: Floats, recorded: Floats, known: NDArray[np.bool_], factor: tuple[float, ...], unit: Unit
 ) -> tuple[Floats, Floats]:
-    """Omission and invention per fine pixel; NaN where not known."""
-    gain, offset = fit_line(ours[known], recorded[known])
-    gain = gain if gain > 0 else 1.0  # an image that has nothing in common with the scan: as it is
-    middle = float(recorded[known].mean())
-    ours = np.where(known, gain * ours + offset - middle, 0).astype(np.float32)
-    recorded = np.where(known, recorded - np.float32(middle), 0).astype(np.float32)
-    levels, sigmas = noise_by_grey(recorded, known)
-    noise = np.maximum(np.interp(ours, levels, sigmas), max(FAINT * float(np.std(recorded[known])), 1e-6))
+    """Omission and invention per fine pixel (voxel); NaN where not known.
+
+    Parameters
+    ----------
+    ours, recorded : grey levels of the enhanced image and the fine scan.
+    known : where both are known.
+    factor : fine pixels per coarse one, along each axis.
+    unit : of them, or of a larger part of the same images.
+    """
+    ours = np.where(known, unit.gain * ours + unit.offset - unit.middle, 0).astype(np.float32)
+    recorded = np.where(known, recorded - np.float32(unit.middle), 0).astype(np.float32)
+    noise = np.maximum(np.interp(ours, unit.levels, unit.sigmas), unit.least)
     missing, extra = (np.zeros(known.shape, np.float32) for _ in range(2))
     radius = [max(SHIFT_PX * f, 1.0) for f in factor]
     for size in SIZES_PX:
         sigma = [max(size * f, LEAST_SIGMA_PX) for f in factor]
-        unit = (SIGMAS * noise_gain(sigma) * noise).astype(np.float32)
+        limit = (SIGMAS * noise_gain(sigma) * noise).astype(np.float32)
         a, b = band(ours, sigma), band(recorded, sigma)
         for sign in (1, -1):
-            missing = np.maximum(missing, lacking(sign * b, sign * a, radius) / unit)
-            extra = np.maximum(extra, lacking(sign * a, sign * b, radius) / unit)
+            missing = np.maximum(missing, lacking(sign * b, sign * a, radius) / limit)
+            extra = np.maximum(extra, lacking(sign * a, sign * b, radius) / limit)
     outside = ~known
     missing[outside], extra[outside] = np.nan, np.nan
     return missing, extra

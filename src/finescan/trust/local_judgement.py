@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan.trust.local_resolution import FWHM, THRESHOLD, LocalRings, local_blur, local_rings
+from finescan.trust.local_resolution import COARSEST, FWHM, THRESHOLD, LocalRings, local_blur, local_rings
 from finescan.trust.local_similarity import local_ms_ssim, scales
 from finescan.trust.local_windows import SIZES_PX, Floats, Laid, Windows, fitting_windows, quantiles
 from finescan.values import Grid
@@ -43,6 +43,12 @@ class LocalJudgement:
     ms_ssim: Mapping[str, Floats]
     threshold: str = THRESHOLD
 
+    @property
+    def readable_nm(self) -> tuple[float, float]:
+        """Shortest and longest period that a window can tell; the wrong way round where its pixels are too unequal."""
+        sides = [p / self.windows.step_px for p in self.grid.pixel_size_nm]
+        return 2 * max(sides), COARSEST * self.windows.size_px * min(sides)
+
     def maps(self, name: str) -> dict[str, Floats]:
         """The three maps of an image: "blur_fwhm_nm", "frc_nm" (of volumes "fsc_nm"), "ms_ssim"."""
         return {
@@ -66,7 +72,7 @@ def judge_locally(
     Parameters
     ----------
     images : name -> (h, w), or (d, h, w) where that is small enough to be held in memory (larger ones:
-        :func:`finescan.trust.local_volumes.judge_volume_locally`), on ``grid``.
+        :func:`finescan.trust.judge_volume_locally`), on ``grid``.
     reference : the fine scan on ``grid``.
     known : pixels that may count.
     data_range : of MS-SSIM, grey levels.
@@ -112,6 +118,7 @@ def local_facts(places: Sequence[LocalJudgement], ndim: int = 2) -> dict[str, An
         "threshold": first.threshold,
         "threshold_correlation": _THRESHOLD_WORDS[first.threshold],
         "ms_ssim_scales": scales(first.windows),
+        "readable_nm": [float(v) for v in first.readable_nm],
         "images": {name: _spreads(places, name) for name in first.sigma_nm},
     }
 

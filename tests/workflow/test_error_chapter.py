@@ -17,8 +17,9 @@ from finescan.trust.local_judgement import UsefulPixel, judge_locally, local_fac
 from finescan.trust.local_windows import Windows
 from finescan.values import Grid, Image
 from finescan.workflow.held_out_maps import map_held_out
-from finescan.workflow.page_errors import chapter, painted
+from finescan.workflow.page_errors import chapter
 from finescan.workflow.place_maps import HeldOutMaps, summary_lines
+from finescan.workflow.place_pictures import painted
 
 FACTOR, SIDE = 4, 40  # coarse pixels
 
@@ -143,8 +144,7 @@ def test_where_both_scans_show_different_things_nothing_is_said_of_consistency()
 def test_windows_are_painted_around_their_middles():
     known = np.ones((128, 128), bool)
     windows = Windows.of(known, 64)
-    local = SimpleNamespace(windows=windows.laid)
-    out = painted(np.arange(25.0).reshape(5, 5).astype(np.float32), local)
+    out = painted(np.arange(25.0).reshape(5, 5).astype(np.float32), windows.laid)
     assert out.shape == (16, 16)  # of half a step, 8 px
     assert np.isnan(out[:3]).all() and np.isnan(out[13:]).all() and np.isnan(out[:, :3]).all()
     assert out[3, 3] == 0 and out[4, 4] == 0 and out[12, 12] == 24 and out[5, 3] == 5

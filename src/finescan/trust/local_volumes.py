@@ -15,6 +15,7 @@ from finescan.trust.local_judgement import LocalJudgement
 from finescan.trust.local_resolution import THRESHOLD, LocalRings, RingSums, local_blur, white_noise, widths_nm
 from finescan.trust.local_similarity import local_ms_ssim
 from finescan.trust.local_windows import (
+    ALIGNED,
     KNOWN_SHARE,
     SIZES_PX,
     Floats,
@@ -27,7 +28,7 @@ from finescan.trust.local_windows import (
 from finescan.values import Grid
 
 BOX_PX = 96  # voxels along an edge of the boxes that are worked on, before their surroundings are added
-_CELL = 4  # voxels: every window begins and ends on a multiple of it
+_CELL = ALIGNED[3]  # voxels: every window begins and ends on a multiple of it
 _AROUND = 3.0  # of the widest blur looked for: surroundings that a box is blurred with
 _COUNTED_AT_ONCE = 1 << 24  # voxels
 
@@ -128,14 +129,14 @@ class _Held:
 
 
 def _laid(held: _Held) -> Laid | None:
-    """The windows, from a count of the voxels that count in every 4 x 4 x 4 of them; a slab of voxels at a time."""
+    """The windows, from a count of the voxels that count in every 2 x 2 x 2 of them; a slab of voxels at a time."""
     extent = held.grid.shape
     if min(extent) < SIZES_PX[3][-1]:
         return None
     slab = max(1, _COUNTED_AT_ONCE // (extent[1] * extent[2] * _CELL)) * _CELL
     whole = extent[0] // _CELL * _CELL
     slabs = [(slice(z, min(z + slab, whole)), *(slice(0, n) for n in extent[1:])) for z in range(0, whole, slab)]
-    counts = np.concatenate([window_sums(held.counts(box), _CELL, _CELL) for box in slabs])
+    counts = np.concatenate([window_sums(held.counts(box), _CELL, _CELL).astype(np.uint8) for box in slabs])
 
     def laid(size: int) -> Laid:
         step = usual_step(extent, size)

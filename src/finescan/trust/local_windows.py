@@ -20,7 +20,7 @@ OVERLAP = 4  # a step is a quarter of a window
 MOST = {2: 20_000, 3: 8_000}  # windows; beyond, the step is half a window
 KNOWN_SHARE = 0.95  # of the pixels of a window
 _FILL_PX = 2.0  # sigma of the average that stands in for single missing pixels
-_ALIGNED = 4  # pixels: what 2 x 2 means twice over keep whole
+ALIGNED = {2: 4, 3: 2}  # pixels: what 2 x 2 means, as often as a window has scales for, keep whole
 
 Floats = NDArray[np.float32]
 
@@ -32,7 +32,7 @@ class Laid:
     Parameters
     ----------
     extent_px : of the picture or volume.
-    size_px, step_px : side of a window and distance between neighbours, pixels; multiples of 4.
+    size_px, step_px : side of a window and distance between neighbours, pixels; multiples of 4, of 2 in volumes.
     used : (rows, columns) or (layers, rows, columns) of windows that count.
     """
 
@@ -74,15 +74,15 @@ class Windows:
 
         Raises
         ------
-        InputError : sizes that are no multiples of 4, or a step that is no part of the size.
+        InputError : sizes that are no multiples of 4 (2 in volumes), or a step that is no part of the size.
         """
         known = np.asarray(known, bool)
         step_px = usual_step(known.shape, size_px) if step_px is None else step_px
-        least = SIZES_PX[known.ndim][-1]
-        if size_px < least or size_px % _ALIGNED or step_px < 1 or step_px % _ALIGNED or size_px % step_px:
+        least, aligned = SIZES_PX[known.ndim][-1], ALIGNED[known.ndim]
+        if size_px < least or size_px % aligned or step_px < 1 or step_px % aligned or size_px % step_px:
             raise InputError(
                 f"A window has at least {least} px along each side and goes in steps that divide it, all in "
-                f"multiples of {_ALIGNED}, but {size_px} px in steps of {step_px} px came. Pass e.g. "
+                f"multiples of {aligned}, but {size_px} px in steps of {step_px} px came. Pass e.g. "
                 f"{SIZES_PX[known.ndim][0]} and {SIZES_PX[known.ndim][0] // OVERLAP}."
             )
         return cls(known, size_px, step_px, window_sums(known, size_px, step_px) >= KNOWN_SHARE * size_px**known.ndim)
@@ -112,11 +112,11 @@ Fits = TypeVar("Fits", Laid, Windows)
 
 def usual_step(extent_px: Sequence[int], size_px: int) -> int:
     """A quarter of a window; where there would be too many windows half of it, and then a whole one."""
-    most = MOST[len(extent_px)]
+    ndim = len(extent_px)
     for step in (size_px // OVERLAP, size_px // 2):
-        if step % _ALIGNED == 0 and math.prod(extent_px) / max(step, 1) ** len(extent_px) <= most:
+        if step % ALIGNED[ndim] == 0 and math.prod(extent_px) / max(step, 1) ** ndim <= MOST[ndim]:
             return step
-    return size_px // 2 if len(extent_px) == 2 else size_px
+    return size_px // 2 if ndim == 2 else size_px
 
 
 def fitting_windows(known: NDArray[np.bool_]) -> Windows | None:

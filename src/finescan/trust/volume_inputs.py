@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.values import Circle, Grid, Image
+from finescan.values import Circle, Grid, Image, Region
 
 _SAME_PX = 0.01  # voxels that two grids may be apart
 SLAB = 64  # slices read at a time; the chunk depth of the volumes we write
@@ -18,6 +18,54 @@ _SLAB_VOXELS, _THINNEST = 1 << 25, 16  # but fewer slices where they are large
 
 Volume = Any  # (z, y, x) array, memory map, zarr array or Image
 MaskLike = Circle | NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box of a volume, of which only what is looked at is read.
+
+    Parameters
+    ----------
+    data : (z, y, x), sliceable.
+    start, shape : of the box, which lies inside.
+
+    Examples
+    --------
+    >>> part = Part(np.arange(64).reshape(4, 4, 4), (1, 2, 0), (3, 2, 4))
+    >>> part[0, 1, :2].tolist(), part[1:, ..., 3].shape
+    ([28, 29], (2, 2))
+    """
+
+    data: Any
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, data: Any, region: Region) -> Part:
+        """The box of a region on the grid of a volume."""
+        return cls(data, region.start, region.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored grey levels."""
+        return np.dtype(self.data.dtype)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """What a whole array would give, for indices and slices without steps."""
+        index = index if isinstance(index, tuple) else (index,)
+        if Ellipsis in index:
+            k = index.index(Ellipsis)
+            index = (*index[:k], *(slice(None),) * (len(self.shape) + 1 - len(index)), *index[k + 1 :])
+        index = (*index, *(slice(None),) * (len(self.shape) - len(index)))
+        moved = [_moved(i, a, n) for i, a, n in zip(index, self.start, self.shape, strict=True)]
+        return np.asarray(self.data[tuple(moved)])
+
+
+def _moved(index: Any, start: int, length: int) -> Any:
+    if isinstance(index, slice):
+        first, last, step = index.indices(length)
+        return slice(start + first, start + max(first, last), step)
+    return start + range(length)[index]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import VOLUME_METRICS, TrustReport
 from finescan.trust.map_intervals import Intervals
 from finescan.values import Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import page_merge, page_trust
+from finescan.workflow import page_errors, page_merge, page_trust
 from finescan.workflow.page import headline_facts, learning, registration_facts, score_tables, spectra
+from finescan.workflow.place_maps import HeldOutMaps
 from finescan.workflow.plan import Plan
 from finescan.workflow.volume_errors import volume_chapter
 from finescan.workflow.volume_judging import Measured, fine_box, held_out
@@ -39,6 +40,7 @@ class FinishedVolume:
     pores: Measured
     facts: Mapping[str, Any]
     intervals: Intervals | None = None
+    local: HeldOutMaps | None = None
 
 
 def build(done: FinishedVolume, plan: Plan) -> rp.Report:
@@ -52,7 +54,11 @@ def build(done: FinishedVolume, plan: Plan) -> rp.Report:
         registrations=tuple(_registration(done, p) for p in done.pairs),
         curves=rp.Curves(learning(card.training, ("interpolated",)), _histograms(done), spectra(done.report)),
         metrics=tuple(score_tables(done.report, VOLUME_METRICS)),
-        trust=(*page_merge.volume_chapters(done), *page_trust.volume_chapters(done)),
+        trust=(
+            *page_merge.volume_chapters(done),
+            *page_trust.volume_chapters(done),
+            *page_errors.chapters(done),
+        ),
         measurements=_measurements(done),
         plan=tuple(plan.rows()),
         notes=tuple(done.facts["notes"]),

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finescan import io
+from finescan import io, trust
 from finescan.errors import InputError
 from finescan.trust import Consistency, ErrorMaps, error_maps
-from finescan.trust.local_judgement import LocalJudgement, UsefulPixel, length, local_facts, threshold_words
+from finescan.trust.local_judgement import DETAIL, LocalJudgement, UsefulPixel, length, local_facts, threshold_words
 from finescan.values import Grid, Image, Region
 
 ENHANCED, BICUBIC = "enhanced", "bicubic"
@@ -24,22 +24,25 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PlaceMaps:
-    """The held-out part of one fine scan.
+    """The held-out part of one fine scan, a picture or a volume.
 
     Parameters
     ----------
     grid : of the pictures.
-    pictures : "fine" and "enhanced"; NaN where no fine scan is held out.
+    pictures : "fine" and "enhanced"; NaN where no fine scan is held out. Of a volume three slices each: (y, x), (z, x)
+        and (z, y).
     local : maps over windows; None = no window fits in.
     errors : on the coarse pixels under the pictures; None = too little is known.
     error_grid : of these coarse pixels.
+    at : the voxel in which the three slices of a volume cross; empty for pictures.
     """
 
     grid: Grid
-    pictures: Mapping[str, Floats]
+    pictures: Mapping[str, Any]
     local: LocalJudgement | None
     errors: ErrorMaps | None
     error_grid: Grid | None = None
+    at: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,17 @@ class HeldOutMaps:
 
     def facts(self) -> dict[str, Any]:
         """ "local_resolution" and "error_maps" as plain JSON values."""
-        local = local_facts([p.local for p in self.places if p.local is not None])
+        ndim = self.places[0].grid.ndim if self.places else 2
+        local = local_facts([p.local for p in self.places if p.local is not None], ndim)
         local["useful_pixel"] = None if self.useful is None else self.useful.to_dict()
         return {"local_resolution": local, "error_maps": error_facts([p.errors for p in self.places if p.errors])}
+
+
+def slices_through(volume: Any, at: Sequence[int]) -> tuple[Floats, Floats, Floats]:
+    """The three slices of a volume, lazy or not, that cross in a voxel: (y, x), (z, x) and (z, y)."""
+    z, y, x = at
+    first, second, third = (np.asarray(volume[s]).astype(np.float32) for s in (z, np.s_[:, y], np.s_[:, :, x]))
+    return first, second, third
 
 
 def useful_pixel(
@@ -82,7 +93,8 @@ def useful_pixel(
     found, limit = (c.resolution_nm(local.threshold) for c in (rings.pooled, rings.limit))
     recorded = math.nan if coarse is None else max(coarse.pixel_size_nm)
     found = found if resolution_nm is None else resolution_nm
-    return UsefulPixel(found, limit, max(delivered.pixel_size_nm), recorded, threshold_words(local.threshold))
+    words = threshold_words(local.threshold)
+    return UsefulPixel(found, limit, max(delivered.pixel_size_nm), recorded, words, ndim=delivered.ndim)
 
 
 def errors_under(
@@ -92,25 +104,33 @@ def errors_under(
 
     Parameters
     ----------
-    result, fine : around the place, on one grid; degrading looks beyond the place. NaN = does not count.
+    result, fine : around the place, on one grid; degrading looks beyond the place. NaN = does not count. Volumes may
+        be lazy.
     inner : grid of the place.
     check : where it says nothing, consistency is NaN.
     """
-    around, under = (_under(g, lr) for g in (result.grid, inner))
+    under = _under(inner, lr)
     try:
-        found = error_maps(result, fine, lr.crop(around), check)
+        compare = trust.volume_error_maps if lr.grid.ndim == 3 else _errors_of_picture
+        found = compare(result, fine, lr, check, under)
     except InputError:
         return None
+    seen = np.isfinite(found.omission)
+    consistency = np.where(seen & check.informative, found.consistency, np.nan).astype(np.float32)
+    return ErrorMaps(consistency, found.omission, found.invention), under.own_grid
+
+
+def _errors_of_picture(result: Image, fine: Image, lr: Image, check: Consistency, under: Region) -> ErrorMaps:
+    around = _under(result.grid, lr)
+    found = error_maps(result, fine, lr.crop(around), check)
     offset = np.subtract(under.start, around.start)
     part = tuple(slice(a, a + n) for a, n in zip(offset.tolist(), under.shape, strict=True))
-    seen = np.isfinite(found.omission[part])
-    consistency = np.where(seen & check.informative, found.consistency[part], np.nan).astype(np.float32)
-    return ErrorMaps(consistency, found.omission[part], found.invention[part]), under.own_grid
+    return ErrorMaps(found.consistency[part], found.omission[part], found.invention[part])
 
 
 def _under(grid: Grid, lr: Image) -> Region:
     """The coarse pixels under a grid of the same frame."""
-    ends = [lr.grid.to_index(np.add(grid.edge_nm, v)) + 0.5 for v in (np.zeros(2), grid.extent_nm)]
+    ends = [lr.grid.to_index(np.add(grid.edge_nm, v)) + 0.5 for v in (np.zeros(grid.ndim), grid.extent_nm)]
     return Region.clipped(lr.grid, np.floor(ends[0] + 1e-6).tolist(), np.ceil(ends[1] - 1e-6).tolist())
 
 
@@ -134,9 +154,10 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
     rows = local.get("images") or {}
     if rows:
         figures = "; ".join(f"{n} {_figures(r)}" for n, r in rows.items())
+        px = "voxels" if "shell" in local["correlation"] else "px"
         lines.append(
-            f"places: medians of {local['windows']} windows of {local['window_px']} px, blur (full width), detail "
-            f"(ring correlation {local['threshold_correlation']}), MS-SSIM: {figures}"
+            f"places: medians of {local['windows']} windows of {local['window_px']} {px}, blur (full width), detail "
+            f"({local['correlation']} {local['threshold_correlation']}), MS-SSIM: {figures}"
         )
     shares = ", ".join(f"{k} {100 * v['share_above_1']:.1f} %" for k, v in errors.items() if v)
     if shares:
@@ -145,7 +166,7 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def write_maps(folder: Path, place: PlaceMaps, name: str, *, overwrite: bool = False) -> list[str]:
-    """Every map as a float32 picture with its pixel size (NaN = not known); names of the files.
+    """Every map as a float32 picture or volume with its pixel size (NaN = not known); names of the files.
 
     Parameters
     ----------
@@ -162,6 +183,7 @@ def write_maps(folder: Path, place: PlaceMaps, name: str, *, overwrite: bool = F
 
 
 def _figures(row: Mapping[str, Any]) -> str:
-    blur, detail, alike = (row[k]["median"] for k in ("blur_fwhm_nm", "frc_nm", "ms_ssim"))
+    keys = ("blur_fwhm_nm", next(k for k in DETAIL.values() if k in row), "ms_ssim")
+    blur, detail, alike = (row[k]["median"] for k in keys)
     lengths = ", ".join("?" if v is None else length(v) for v in (blur, detail))
     return f"{lengths}, {'?' if alike is None else f'{alike:.3f}'}"

@@ -51,7 +51,7 @@ def _dense(patches: VolumePatchSet, region: Region, piece: VolumePiece) -> Regio
     """The better half of a box, again and again until enough of its voxels count; None where that never happens."""
 
     def share(r: Region) -> float:
-        return float(patches.counted(piece, "test", _within(piece, r)).mean())
+        return float(patches.counted(piece, "test", within(piece, r)).mean())
 
     while share(region) < LEAST_COUNTED:
         if max(region.shape) < 2 * THINNEST:
@@ -60,7 +60,7 @@ def _dense(patches: VolumePatchSet, region: Region, piece: VolumePiece) -> Regio
     return region
 
 
-def _within(piece: VolumePiece, region: Region) -> tuple[slice, ...]:
+def within(piece: VolumePiece, region: Region) -> tuple[slice, ...]:
     """A box of the out grid as slices of a piece that holds it."""
     return tuple(slice(a - s, b - s) for a, b, s in zip(region.start, region.stop, piece.start, strict=True))
 
@@ -101,7 +101,7 @@ def judge(lr: Image, patches: VolumePatchSet, models: Mapping[str, Model], enhan
     tiles = [tile for tile, _ in places]
     reference, masks = [], []
     for tile, piece in places:
-        box = _within(piece, tile)
+        box = within(piece, tile)
         reference.append(piece.hr[box])
         masks.append(patches.counted(piece, "test", box))
     config = VolumeEnhanceConfig(dtype="float32", circle=patches.circle)
@@ -274,7 +274,7 @@ def _inside(
     """
     piece = patches.pieces[0]
     region = fine_box(patches, piece)
-    box = _within(piece, region)
+    box = within(piece, region)
     plain = VolumeEnhanceConfig(dtype="float32", circle=patches.circle)
     ours = enhance_volume(model, lr, config=plain, region=region).image
     volumes = {

@@ -31,6 +31,7 @@ from finescan.workflow.page_volume import FinishedVolume
 from finescan.workflow.reading import Reading
 from finescan.workflow.registering import register_scans
 from finescan.workflow.verbs import pair_facts
+from finescan.workflow.volume_held_out_maps import map_held_out_boxes
 from finescan.workflow.volume_likeness import with_training_look
 from finescan.workflow.volume_suggesting import suggest_in_volume
 
@@ -87,21 +88,22 @@ def complete_volume(
     job.folder.log("judged", method=method, verdict=report.verdict, sentence=report.sentence)
     ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
     model_trust.keep_from_run(job, model, method, ranges)
+    local = map_held_out_boxes(patches, lr, enhanced, check)
     merged = pasting.paste(job, hrs, pairs, enhanced, flags)
     pores = volume_judging.measure(job, lr, patches, enhanced, models[method], merged)
     enhanced, flags = merged.image, merged.flags
     job.progress(1, 1, "judging on held-out fine scan")
     likeness, untypical = typical(lr, model.card)
-    job.notes += [*model.card.training.get("notes", []), *patches.notes, *untypical, *ranges.notes]
+    job.notes += [*model.card.training.get("notes", []), *patches.notes, *untypical, *ranges.notes, *local.notes]
     facts = _facts(job, report, pairs, model, flags, method, pores, time.perf_counter() - began)
     suggestion = suggest_in_volume(lr, pairs, ranges, flags)
-    facts = {**facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts}
+    facts = {**facts, **merged.facts, "likeness": likeness, "intervals": ranges.facts, **local.facts()}
     facts["suggested_rescans"] = suggestion.to_dict()
     facts["files"] = [*facts["files"], *ranges.files, *merged.files]
     write_json(job.folder.path / "trust.json", {**facts, "judgement": report.to_dict()})
     job.save_plan()
     job.progress(0, 1, "report")
-    done = FinishedVolume(lr, tuple(pairs), patches, plain, model, enhanced, flags, report, pores, facts, ranges)
+    done = FinishedVolume(lr, tuple(pairs), patches, plain, model, enhanced, flags, report, pores, facts, ranges, local)
     write_report(job.folder.path / "report.html", page_volume.build(done, job.plan), overwrite=True)
     job.folder.log("done", seconds=facts["seconds"], verdict=report.verdict)
     return done

@@ -113,7 +113,7 @@ def test_enough_wrong_objects_are_learned_from_and_the_same_ones_are_found_elsew
     lr = Image((coarse + rng.normal(0, NOISE, coarse.shape)).astype(np.float32), COARSE, "coarse")
     blunt = ndimage.gaussian_filter(shallow, 3.0)  # loses the small ones
     doubts, maps = predicted((lr, scene[1], shallow.astype(np.float32)), blunt.astype(np.float32))
-    assert list(doubts.learned) == ["omission"] and doubts.counts["lost"] >= doubt.ENOUGH
+    assert list(doubts.learned) == ["omission"] and doubts.counts["lost"] >= doubt.ENOUGH[2]
     elsewhere = FINE.crop((0, 132), FINE.shape)
     part = slice(0, 256), slice(132, 256)
     known = np.ones(elsewhere.shape, bool)

@@ -25,7 +25,7 @@ from finescan.trust.doubt_objects import Labels, Seen, averaged, wrong_objects
 from finescan.trust.ranking import Logistic, fit_logistic
 from finescan.values import Circle, Grid, Image
 
-ENOUGH = 8  # wrong objects that a regression needs, and right ones
+ENOUGH = {2: 8, 3: 4}  # wrong objects that a regression needs, and right ones; one of a volume is seen in many voxels
 RIDGE = 0.3  # on simulated samples better than 1, 3 and 10, and as good as 0.1
 MOST = 50_000  # coarse pixels without a wrong object that are learned from
 EXPECTED = 0.01  # share of places with wrong structure, before the coarse scan was looked at
@@ -178,9 +178,10 @@ def learn_doubts(
     boxes = [covered(s.grid, lr.grid) for s in scans]
     if not scans:
         return Doubts(sought, misfit=CAREFUL[0], excess=CAREFUL[1])
-    recorded = np.concatenate([_of_recorded(s, lr, check, b, circle) for s, b in zip(scans, boxes, strict=True)])
+    parts = [_of_recorded(s, lr, check, b, circle) for s, b in zip(scans, boxes, strict=True)]
+    recorded, grey = (np.concatenate(v) for v in zip(*parts, strict=True))
     misfit, excess = _ordinary(recorded)
-    tried = (float(recorded[:, 3].min()), float(recorded[:, 3].max())) if len(recorded) else (-np.inf, np.inf)
+    tried = (float(grey.min()), float(grey.max())) if len(recorded) else (-np.inf, np.inf)
     if sought is None:
         return Doubts(sought, misfit=misfit, excess=excess, tried=tried)
     spread, counts = _spread(scans, sought), dict.fromkeys(("found", *NAMES.values()), 0)
@@ -193,7 +194,7 @@ def learn_doubts(
     table, peak, depth, *wrong = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     learned, rates = {}, {}
     for (kind, name), labelled, margin in zip(NAMES.items(), wrong, (peak, depth), strict=True):
-        if min(counts[name], counts["found"]) >= ENOUGH:
+        if min(counts[name], counts["found"]) >= ENOUGH[lr.grid.ndim]:
             learned[kind] = _regression(table, labelled)
         rates[kind] = _rate(near_call(margin, spread), labelled, counts[name], SMALL_SIDE_PX**lr.grid.ndim)
     return Doubts(sought, learned, spread, misfit, excess, rates, tried, counts)
@@ -237,21 +238,25 @@ def _spread(scans: Sequence[Seen], sought: Sought) -> float:
     return float(np.sqrt(np.mean(error[margin <= np.quantile(margin, 0.25)] ** 2)))
 
 
-def _of_recorded(scan: Seen, lr: Image, check: Consistency, box: Box, circle: Circle | None) -> NDArray[np.float64]:
-    """(pixels, 4) strength, shortfall and what is missing of *recorded* structure, and its coarse grey level."""
+def _of_recorded(
+    scan: Seen, lr: Image, check: Consistency, box: Box, circle: Circle | None
+) -> tuple[NDArray[np.float64], Floats]:
+    """(pixels, 3) strength, shortfall and what is missing of *recorded* structure; and coarse grey levels there.
+
+    Fine volumes are few coarse voxels across, so the grey levels of their rim count as well.
+    """
     fine = Image(np.where(scan.known, scan.fine, np.nan).astype(np.float32), scan.grid, "fine")
     seen = evidence(fine, lr, check, None, box, circle)
     inner = ndimage.binary_erosion(seen.known, np.ones((3,) * seen.known.ndim), iterations=3)
-    return np.stack([v[inner] for v in (seen.strength, seen.shortfall, seen.missing, seen.grey)], axis=1).astype(
-        np.float64
-    )
+    table = np.stack([v[inner] for v in (seen.strength, seen.shortfall, seen.missing)], axis=1)
+    return table.astype(np.float64), seen.grey[inner if inner.ndim == 2 else seen.known]
 
 
 def _ordinary(recorded: NDArray[np.float64]) -> tuple[float, float]:
     """The least misfit, and excess, under which nothing recorded looks invented or missing; see :data:`ORDINARY`."""
     if not len(recorded):
         return CAREFUL
-    strength, shortfall, missing, _ = recorded.T
+    strength, shortfall, missing = recorded.T
     share, sigmas = ORDINARY
     excess = max(1.0, float(np.quantile(missing, share)) / sigmas)
     for misfit in np.arange(0.0, 1.0, 0.02):

@@ -25,6 +25,7 @@ NEARBY_PX = 3  # coarse pixels whose largest margin is the one nearby
 DEPTH_PX = 4  # coarse pixels within which the middle of an object is looked for; in larger ones nothing is a near call
 COARSE_SMOOTH_PX = 0.7  # sigma, coarse pixels
 NEAR_PX = 1.5  # sigma of the neighbourhood in which structure is compared: about that of a small object, coarse pixels
+RIM_PX = 2  # coarse pixels inside a round field of view where nothing is said
 HALO_PX = 12  # coarse pixels of context, beside those of the blur
 _LEAST_NOISE = 0.1  # of the noise of the whole: it never counts as less
 _TRUNCATE = 4.0
@@ -140,9 +141,9 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     predicted = np.float32(check.gain) * degraded(enhanced, lr.grid, psf_sigma_px=check.psf_sigma_px)
     predicted = predicted + np.float32(check.offset)
     known = np.isfinite(recorded) & np.isfinite(predicted)
-    if circle is not None:
-        known &= circle.mask(lr.grid)
-    recorded, predicted = _filled(known, recorded, predicted)
+    recorded, predicted = _filled(known if circle is None else known & circle.mask(lr.grid), recorded, predicted)
+    if circle is not None:  # close to its rim there is too little around
+        known &= circle.distance(lr.grid) * circle.radius_nm <= circle.radius_nm - RIM_PX * max(lr.grid.pixel_size_nm)
     grey = local_mean(recorded).astype(np.float32)
     noise = np.maximum(check.noise_at(grey), 1e-6 + _LEAST_NOISE * check.noise_sigma).astype(np.float32)
     columns, nearby = np.zeros((*known.shape, 0), np.float32), np.full(known.shape, np.nan, np.float32)

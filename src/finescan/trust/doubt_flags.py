@@ -82,7 +82,9 @@ def _boxes(coarse: Grid, fine: Grid, check: Consistency) -> Iterator[Box]:
 
 
 # ------------------------------------------------------------------ judging
-def judged(predicted: Callable[[Seen, Box], Maps], coarse: Grid, scans: Sequence[Seen], sought: Sought) -> dict[str, Any]:
+def judged(
+    predicted: Callable[[Seen, Box], Maps], coarse: Grid, scans: Sequence[Seen], sought: Sought
+) -> dict[str, Any]:
     """How well the probabilities rank objects of fine scans that were not learned from.
 
     Parameters

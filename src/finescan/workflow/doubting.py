@@ -81,7 +81,9 @@ def mark_doubts(
 
     sought = doubts.sought
     judged = {} if sought is None else doubt_flags.judged(predicted, lr.grid, held, sought)
-    return Doubted(marked, facts_of(objects, doubts, marked, limits, judged), notes_of(doubts, objects), maps)
+    return Doubted(
+        marked, facts_of(objects, doubts, marked, limits, judged), notes_of(doubts, objects, lr.grid.ndim), maps
+    )
 
 
 def foreign(flags: TrustMap) -> Doubted:
@@ -195,7 +197,8 @@ def marked_as(flags: TrustMap, masks: Mapping[str, Mask | NDArray[np.int64]]) ->
 
 
 # ------------------------------------------------------------------ for readers
-def notes_of(doubts: doubt.Doubts, objects: Objects) -> tuple[str, ...]:
+def notes_of(doubts: doubt.Doubts, objects: Objects, axes: int) -> tuple[str, ...]:
+    """What a reader must know of how wrong objects were told."""
     if doubts.sought is None:
         return (
             "The fine scan sets no dark or bright objects apart, so omission and invention are flagged only where the "
@@ -206,7 +209,7 @@ def notes_of(doubts: doubt.Doubts, objects: Objects) -> tuple[str, ...]:
         return ()
     seen = " and ".join(f"{doubts.counts[name]} {name}" for name in few)
     return (
-        f"The fine scan held {seen} {objects.kind} objects, too few to learn from ({doubt.ENOUGH} are needed): "
+        f"The fine scan held {seen} {objects.kind} objects, too few to learn from ({doubt.ENOUGH[axes]} are needed): "
         "there the flags rest on how near a call each object is for an error of the ordinary size.",
     )
 

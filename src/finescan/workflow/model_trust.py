@@ -120,7 +120,7 @@ def carried_by(folder: Path, model: Model, *, chained: bool = False) -> Carried:
 
 
 def with_flags(enhanced: Enhanced, lr: Image, carried: Carried, likeness: str) -> Enhanced:
-    """The map with flags where it contradicts the coarse one, and (pictures) where objects were lost or invented.
+    """The map with flags where it contradicts the coarse one, and where objects were lost or invented.
 
     As in the run that the model comes from; nothing is flagged on a map that is unlike it.
 
@@ -134,10 +134,12 @@ def with_flags(enhanced: Enhanced, lr: Image, carried: Carried, likeness: str) -
     if check is None or not check.informative or likeness == "unlike":
         return enhanced
     if lr.grid.ndim == 3:
-        from finescan.workflow import volume_judging
+        from finescan.workflow import volume_doubting, volume_judging
 
         circle = field_of_view(lr, corners_are_empty(lr, Circle.inscribed(lr.grid)))
         flags = volume_judging.mark_inconsistent(enhanced.image, lr, enhanced.trust, check, circle)
+        if carried.doubts is not None:
+            flags, _ = volume_doubting.mark_learned_volume(enhanced.image, lr, flags, check, carried.doubts, circle)
     else:
         flags = judging.mark_inconsistent(enhanced.image, lr, enhanced.trust, check)
         if carried.doubts is not None:

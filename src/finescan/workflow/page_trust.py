@@ -36,7 +36,7 @@ def volume_chapters(done: FinishedVolume) -> tuple[rp.Chapter, ...]:
         if share > 0
     ]
     part = rp.Table("Flags", _FLAG_COLUMNS, tuple(rows)) if rows else "No voxel is flagged."
-    doubts = rp.Chapter("Reasons to doubt", (part,))
+    doubts = rp.Chapter("Reasons to doubt", (*_ranked(done.facts), part))
     again = _volume_places(done.lr, done.facts)
     return tuple(c for c in (_intervals(done.facts), doubts, again) if c is not None)
 
@@ -135,7 +135,14 @@ def _flags(done: Finished) -> rp.Chapter:
         return rp.Chapter("Reasons to doubt", ("No pixel is flagged.",))
     rows.sort(key=lambda r: -float(r.cells[1]))  # type: ignore[arg-type]
     caption = "Pictures: the enhanced map where most pixels carry the flag."
-    return rp.Chapter("Reasons to doubt", (rp.Places("Flags", _FLAG_COLUMNS, tuple(rows), caption, _window(done)),))
+    table = rp.Places("Flags", _FLAG_COLUMNS, tuple(rows), caption, _window(done))
+    return rp.Chapter("Reasons to doubt", (*_ranked(done.facts), table))
+
+
+def _ranked(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """How well lost and invented objects are told where that can be checked; what else is known is among the notes."""
+    told = (facts.get("doubts") or {}).get("sentence", "")
+    return (told,) if told and told not in facts["notes"] else ()
 
 
 def _flag_cells(name: str, share: float) -> tuple[str, float, str, str]:

@@ -55,19 +55,18 @@ def mark_volume_doubts(
     fines = [(volume_judging.fine_box(patches, p), p) for p in patches.pieces if p.weight.any()]
     tests = volume_judging.held_out(patches)
     scans, held = (
-        _seen(patches, enhanced, lr, model, boxes, roles) for boxes, roles in ((fines, LEARNED_FROM), (tests, ("test",)))
+        _seen(patches, enhanced, lr, model, boxes, roles)
+        for boxes, roles in ((fines, LEARNED_FROM), (tests, ("test",)))
     )
     objects, doubts = learned(enhanced, lr, check, scans, wanted, patches.circle)
     marked, limits = mark_learned_volume(enhanced, lr, flags, check, doubts, patches.circle)
 
     def predicted(scan: Seen, box: Box) -> Maps:
-        return doubts.probabilities(
-            evidence(scan.image or enhanced, lr, check, doubts.sought, box, patches.circle)
-        )
+        return doubts.probabilities(evidence(scan.image or enhanced, lr, check, doubts.sought, box, patches.circle))
 
     sought = doubts.sought
     judged = {} if sought is None else doubt_flags.judged(predicted, lr.grid, held, sought)
-    return Doubted(marked, facts_of(objects, doubts, marked, limits, judged), notes_of(doubts, objects))
+    return Doubted(marked, facts_of(objects, doubts, marked, limits, judged), notes_of(doubts, objects, lr.grid.ndim))
 
 
 def mark_learned_volume(
@@ -128,9 +127,7 @@ def _halved(region: Region) -> Iterator[Region]:
         yield from _halved(half)
 
 
-def _spread(
-    blocks: Sequence[tuple[Region, VolumePiece]], most: int
-) -> Sequence[tuple[Region, VolumePiece]]:
+def _spread(blocks: Sequence[tuple[Region, VolumePiece]], most: int) -> Sequence[tuple[Region, VolumePiece]]:
     """At most so many of them, from everywhere."""
     if len(blocks) <= most:
         return blocks

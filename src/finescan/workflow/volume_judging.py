@@ -27,6 +27,7 @@ from finescan.workflow.pasting import Merged
 from finescan.workflow.volume_verbs import sizes_text
 
 LARGEST_COUNTED = 1 << 29  # voxels; beyond it pores are counted inside the fine scan only
+PORES = "Pores and voids are darker than the solid."
 PORES_FILE, SIZES_FILE = "pores.csv", "pore_sizes.csv"
 FEW_BLOCKS, SMALLEST_BLOCK = 12, 12  # held-out boxes are halved while they are fewer; voxels along an edge
 UNKNOWN = Consistency(0.0, 1.0, 0.0, 1.0, 0.0, explained=0.0)
@@ -228,7 +229,7 @@ def measure(
     merged : with recorded voxels pasted in: what is measured on the whole volume; None = the same.
     """
     written, share = (enhanced, 0.0) if merged is None else (merged.image, merged.share)
-    wanted = job.plan.choose("measure.objects", "dark", "Pores and voids are darker than the solid.")
+    wanted = job.plan.choose("measure.objects", "dark", PORES)
     for name in (PORES_FILE, SIZES_FILE):  # of an earlier call: never beside a volume they do not belong to
         (job.folder.path / name).unlink(missing_ok=True)
     if wanted == "none":

@@ -20,7 +20,17 @@ from finescan.reporting import write_report
 from finescan.training import VolumeTrainConfig, fit_volume_contestants, train_volume
 from finescan.trust import Consistency
 from finescan.values import Circle, Grid, Image, Pair, Region, TrustMap
-from finescan.workflow import falling_back, intervals, judging, model_trust, page_volume, pasting, volume_judging
+from finescan.workflow import (
+    doubting,
+    falling_back,
+    intervals,
+    judging,
+    model_trust,
+    page_volume,
+    pasting,
+    volume_doubting,
+    volume_judging,
+)
 from finescan.workflow.checks import require_blending
 from finescan.workflow.comparing import typical
 from finescan.workflow.field_of_view import corners_are_empty, field_of_view
@@ -214,7 +224,8 @@ def _enhance(
     plan.choose("result.region", None, "The whole volume; or a box of the result: [[z, y, x], [z, y, x]] in voxels.")
     plan.choose("result.blending", "exact", "Tiles with all the context they need: no seams. Or as published.")
     chosen = ("result.dtype", "result.region", "result.blending", "result.tiff")
-    key = key_of(job.key, plan.part(chosen), method)
+    objects = plan.choose("measure.objects", "dark", volume_judging.PORES)
+    key = key_of(job.key, plan.part(chosen), method, doubting.of_key(objects))
     files = [STORE_FILE, FLAGS_FILE, *([TIFF_FILE] if plan.values["result.tiff"] else [])]
     kind = plan.choose("result.fallback", "none", "What was computed is the result; its flags say where to doubt it.")
     if kind != "none" and method != "interpolated":
@@ -227,8 +238,11 @@ def _enhance(
         result = enhance_volume(used, lr, folder=work, config=config, region=region, progress=job.progress)
         job.progress(0, 1, "checking against the coarse scan")
         flags = volume_judging.mark_inconsistent(result.image, lr, result.trust, check, patches.circle)
+        job.progress(0, 1, "looking for lost and invented objects")
+        doubts = volume_doubting.mark_volume_doubts(result.image, lr, flags, patches, check, used, objects)
+        flags = doubts.flags
         facts: dict[str, Any] = {"method": method, "flags": flags.shares(), "yardstick": check.to_dict()}
-        facts["notes"] = list(result.notes)
+        facts |= {"notes": [*result.notes, *doubts.notes], "doubts": doubts.facts}
         image, weight = result.image, None
         if falling_back.FILE in files:
             config = replace(config, dtype="float32")
@@ -298,6 +312,8 @@ def _facts(
         "registration": [pair_facts(p) for p in pairs],
         "flags": flags.shares(),
         "fallback": job.folder.facts("enhance").get("fallback"),
+        "yardstick": job.folder.facts("enhance").get("yardstick"),
+        "doubts": job.folder.facts("enhance").get("doubts"),
         "pores": dict(pores.facts),
         "training": {k: model.card.training.get(k) for k in ("seconds", "steps", "stop_psnr", "members")},
         "notes": list(dict.fromkeys(job.notes)),

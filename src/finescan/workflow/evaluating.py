@@ -55,8 +55,9 @@ def evaluate_files(
     output : JSON file for all figures.
     uncertainty : picture to write: half width of the 90 % interval of every pixel of the result, in grey levels, from
         how wrong the result is where the reference shows it.
-    maps : folder for pictures of how sharp and how alike the result is place by place and, with the coarse scan, of
-        what it lacks, invents, and contradicts; their figures are among the facts.
+    maps : folder for pictures (of a volume: volumes, and figures of slices through them) of how sharp and how alike the
+        result is place by place and, with the coarse scan, of what it lacks, invents, and contradicts; their figures
+        are among the facts.
 
     Raises
     ------
@@ -70,14 +71,13 @@ def evaluate_files(
     reading = reading or Reading()
     ours, theirs = reading.coarse(result), reading.fine(reference)
     if ours.grid.ndim == 3:
-        from finescan.workflow.volume_verbs import evaluate_volumes
+        from finescan.workflow.volume_evaluating import evaluate_volumes
 
         if uncertainty is not None:
             raise InputError("Intervals of results of other programs are there for pictures, but a volume came.")
-        if maps is not None:
-            raise InputError("Maps of errors and resolution are there for pictures, but a volume came.")
         volume = None if coarse is None else io.read_volume(coarse)
-        return evaluate_volumes(ours, theirs, volume, None if output is None else Path(output))
+        where = [None if path is None else Path(path) for path in (output, maps)]
+        return evaluate_volumes(ours, theirs, volume, where[0], maps=where[1], overwrite=overwrite)
     truth, box = _reference_on(ours, theirs)
     part = ours.crop(box)
     images = {"result": np.asarray(part.data, np.float32)}

@@ -26,6 +26,7 @@ _ERRORS = (
     "scan that the {map} lacks. Invention: structure of the {map} that the fine scan does not have. One value per "
     "coarse {pixel}; 1 is what noise and registration explain, beyond it something is wrong."
 )
+_EMPTY = "Empty where the fine scan was used for training, or is not known."
 _CUTS = "The three slices cross in one voxel in the middle of the place."
 
 Floats = NDArray[np.float32]
@@ -48,13 +49,20 @@ def chapter(found: HeldOutMaps, facts: Mapping[str, Any]) -> tuple[rp.Chapter, .
     return (rp.Chapter("Errors and resolution, place by place", (_words(found, facts), *figures(found, facts))),)
 
 
-def figures(found: HeldOutMaps, facts: Mapping[str, Any]) -> list[rp.Figure | str]:
-    """The figures of the largest place, and words in the place of those that cannot be made."""
+def figures(
+    found: HeldOutMaps, facts: Mapping[str, Any], title: str = "The held-out place", empty: str = _EMPTY
+) -> list[rp.Figure | str]:
+    """The figures of the largest place, and words in the place of those that cannot be made.
+
+    Parameters
+    ----------
+    title, empty : of the pictures themselves, and what it means where there is nothing to see in them.
+    """
     place, local = found.places[0], facts["local_resolution"]
     parts: list[rp.Figure | str] = []
     if place.errors is not None:
         parts.append(_errors(place.errors, place, facts["error_maps"]))
-    parts.append(_pictures(place))
+    parts.append(_pictures(place, title, empty))
     if place.local is None:
         parts.append(f"{local.get('reason', 'No window fits into this place.')} So blur and detail are not mapped.")
     else:
@@ -78,15 +86,14 @@ def _what(place: PlaceMaps) -> dict[str, str]:
     return {"map": "volume", "pixel": "voxel"} if place.at else {"map": "map", "pixel": "pixel"}
 
 
-def _pictures(place: PlaceMaps) -> rp.Figure:
-    empty = "Empty where the fine scan was used for training, or is not known."
+def _pictures(place: PlaceMaps, title: str, empty: str) -> rp.Figure:
     return place_figure(
-        "The held-out place",
+        title,
         place,
-        {"fine scan": place.pictures["fine"], "enhanced": place.pictures["enhanced"]},
+        {"fine scan" if k == "fine" else k: v for k, v in place.pictures.items()},
         place.grid.pixel_size_nm,
         note=" ".join(["What these maps are about.", *([_CUTS] if place.at else []), empty]),
-        name="held-out-place",
+        name=slug(title.removeprefix("The ")),
     )
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from finescan import trust
 from finescan.patches import VolumePatchSet, VolumePiece
 from finescan.trust import Consistency, ErrorMaps
-from finescan.trust.local_judgement import LocalJudgement
-from finescan.trust.volume_inputs import Part
 from finescan.values import Grid, Image, Region
 from finescan.workflow.held_out_maps import CONTEXT_PX
-from finescan.workflow.place_maps import ENHANCED, HeldOutMaps, PlaceMaps, errors_under, slices_through, useful_pixel
+from finescan.workflow.place_maps import (
+    ENHANCED,
+    HeldOutMaps,
+    PlaceMaps,
+    errors_under,
+    part_on,
+    useful_pixel,
+    volume_place,
+)
 from finescan.workflow.volume_judging import held_out, within
 
 INTERPOLATED = "interpolated"
-WELL_KNOWN = 0.9  # of the windows of the best layer: layers that are as good to look at
 
 Floats = NDArray[np.float32]
 
@@ -78,39 +80,3 @@ def _errors(
     ours = part_on(enhanced, wide.own_grid)
     recorded = Image(around, wide.own_grid, "fine")
     return errors_under(Image(ours, wide.own_grid, ENHANCED), recorded, region.own_grid, lr, check)
-
-
-def part_on(image: Image, grid: Grid) -> Part | None:
-    """The voxels of a (lazy) volume under a grid of the same voxels; None where it does not hold all of them."""
-    start = np.rint(image.grid.to_index(grid.origin_nm)).astype(int)
-    if (start < 0).any() or (start + grid.shape > image.grid.shape).any():
-        return None
-    return Part(image.data, tuple(start.tolist()), grid.shape)
-
-
-def volume_place(
-    grid: Grid, volumes: Mapping[str, Any], local: LocalJudgement | None, errors: tuple[ErrorMaps, Grid] | None
-) -> PlaceMaps:
-    """The maps of a place, and three slices of its volumes (lazy or not)."""
-    at = _worth_seeing(grid, local)
-    shown = {k: slices_through(v, at) for k, v in volumes.items()}
-    blank = [~np.isfinite(s) for s in shown["fine"]]
-    pictures = {
-        k: tuple(np.where(b, np.nan, s).astype(np.float32) for s, b in zip(v, blank, strict=True))
-        for k, v in shown.items()
-    }
-    maps, under = errors or (None, None)
-    return PlaceMaps(grid, pictures, local, maps, under, at)
-
-
-def _worth_seeing(grid: Grid, local: LocalJudgement | None) -> tuple[int, ...]:
-    """The voxel that slices are laid through: in the middle, but not where hardly a window is known."""
-    if local is None:
-        return tuple(n // 2 for n in grid.shape)
-    laid = local.windows
-    layers = []
-    for axis in range(grid.ndim):
-        known = laid.used.sum(axis=tuple(a for a in range(grid.ndim) if a != axis))
-        good = np.flatnonzero(known >= WELL_KNOWN * known.max())
-        layers.append(int(good[np.argmin(np.abs(good - (len(known) - 1) / 2))]))
-    return tuple(k * laid.step_px + laid.size_px // 2 for k in layers)

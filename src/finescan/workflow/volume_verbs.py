@@ -7,15 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from finescan import io, resampling
+from finescan import io
 from finescan.enhancement import Enhanced
 from finescan.errors import InputError, ModelError
 from finescan.models import Model
 from finescan.quantification import Measurements
-from finescan.registration import register, require_found
-from finescan.trust import blur_fit, grey_statistics, volume_scores
 from finescan.values import Circle, Image, Pair, Region
 from finescan.workflow.comparing import Compared
 from finescan.workflow.folder import require_empty, write_json, write_whole
@@ -115,57 +111,6 @@ def require_one_kind(model: Model, lr: Image) -> None:
             f"The model is for {kinds[model.card.axes]}, but {lr.name} was read as one of {kinds[lr.grid.axes]}. Pass "
             "--volume or --picture to say how to read the file, or use another model."
         )
-
-
-def evaluate_volumes(ours: Image, theirs: Image, coarse: Image | None, output: Path | None) -> Outcome:
-    """Scores and effective resolution of an enhanced volume against a fine volume of a part of it.
-
-    The reference is registered in the result unless both lie on one grid. With the coarse volume, its interpolation
-    (grey levels brought to the reference's by one linear fit) is scored beside it.
-    """
-    reference, box = _reference_on(ours, theirs)
-    result = ours.crop(box)
-    grey = grey_statistics(np.asarray(reference.data)[np.isfinite(reference.data)])
-    volumes = {"result": result}
-    if coarse is not None:
-        volumes = {"interpolated": _interpolated(coarse, reference), **volumes}
-    facts: dict[str, Any] = {"scores": {}, "blur": {}, "data_range": grey.high - grey.low}
-    lines = [f"{'':13} {'PSNR dB':>8} {'matched':>8} {'SSIM':>7} {'MS-SSIM':>8} {'blur px':>8}"]
-    for name, volume in volumes.items():
-        scores = volume_scores(volume, reference, data_range=grey.high - grey.low)
-        fit = blur_fit(volume, reference, voxel_size_nm=result.grid.pixel_size_nm)
-        facts["scores"][name] = scores.to_dict()
-        facts["blur"][name] = {"sigma_nm": fit.sigma_nm, "fwhm_nm": fit.fwhm_nm, "sigma_voxels": fit.sigma}
-        lines.append(
-            f"{name:13} {scores.psnr:8.2f} {scores.matched_psnr:8.2f} {scores.ssim:7.4f} {scores.ms_ssim:8.4f} "
-            f"{fit.sigma:8.2f}"
-        )
-    if output is not None:
-        write_json(output, facts)
-    lines.append("PSNR and SSIM over the whole compared box; whether it was learned from is for you to know.")
-    return Outcome(facts, "\n".join(lines))
-
-
-def _reference_on(ours: Image, theirs: Image) -> tuple[Image, Region]:
-    """The reference on the result's grid, and the box of it that is compared."""
-    if ours.grid.same_as(theirs.grid):
-        box = Region(ours.grid, (0,) * 3, ours.grid.shape)
-        return theirs.with_data(theirs.array().astype(np.float32)), box
-    pair = require_found(register(ours, theirs))
-    corners = np.stack(np.meshgrid(*([-0.5, n - 0.5] for n in theirs.grid.shape), indexing="ij"), -1).reshape(-1, 3)
-    index = ours.grid.to_index(pair.lr_from_hr(theirs.grid.to_nm(corners)))
-    box = Region.clipped(ours.grid, np.ceil(index.min(axis=0)).tolist(), np.floor(index.max(axis=0)).tolist())
-    return resampling.resample(theirs, onto=box.own_grid, through=pair.lr_from_hr, inverse=True), box
-
-
-def _interpolated(coarse: Image, reference: Image) -> Image:
-    values = np.asarray(resampling.resample(coarse, onto=reference.grid).data, np.float64)
-    truth = np.asarray(reference.data, np.float64)
-    both = np.isfinite(values) & np.isfinite(truth)
-    if both.sum() < 1000:
-        raise InputError(f"{coarse.name} does not cover the compared box. Pass the volume the result was made from.")
-    gain, offset = np.polyfit(values[both], truth[both], 1)
-    return reference.with_data((gain * values + offset).astype(np.float32))
 
 
 def simulate_volume_files(sample: str, output: Path, size: int, ratio: float, seed: int, overwrite: bool) -> Outcome:

@@ -19,8 +19,9 @@ from finescan.values import Grid, Image, Pair, Region, Residual, TrustMap, Verdi
 from finescan.workflow import evaluating
 from finescan.workflow.folder import RunFolder
 from finescan.workflow.interval_parts import parts_of, recorded_error
-from finescan.workflow.intervals import FILE, interval_facts, measure_intervals
+from finescan.workflow.intervals import interval_facts, measure_intervals
 from finescan.workflow.opening import Job
+from finescan.workflow.pasting import UNCERTAINTY_FILE as FILE
 from finescan.workflow.plan import Plan
 from finescan.workflow.reading import Reading
 
@@ -67,7 +68,7 @@ def test_the_map_of_half_widths_is_written_once_and_made_anew_for_a_new_result(j
     found = measured(job, interpolated)
     written = io.read(tmp_path / FILE)
     enhanced = interpolated[2]
-    assert found.files == (FILE,) and written.dtype == np.float32
+    assert found.files[0] == FILE and written.dtype == np.float32
     assert written.grid.shape == enhanced.grid.shape
     assert written.grid.pixel_size_nm == pytest.approx(enhanced.grid.pixel_size_nm)
     np.testing.assert_allclose(written.array(), found.calibration.factor(0.9) * np.asarray(found.spread.data))

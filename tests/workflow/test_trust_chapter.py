@@ -54,7 +54,10 @@ def test_suggested_places_lie_in_the_map_and_bring_most_first(facts):
 # ---------------------------------------------------------------------------------------- by hand
 def test_the_half_width_is_laid_over_the_overview_where_there_is_one():
     half = Image(np.full((32, 32), 7.0, np.float32), Grid.of((32, 32), 10.0), "half")
-    layer = overlay(SimpleNamespace(intervals=SimpleNamespace(uncertainty=half)))
+    layer = overlay(SimpleNamespace(intervals=SimpleNamespace(uncertainty=half, noise_free=None)))
+    sample = half.with_data(half.data / 2)
+    finer = overlay(SimpleNamespace(intervals=SimpleNamespace(uncertainty=half, noise_free=sample)))
+    assert "of the sample" in finer.name and (finer.data == 3.5).all()
     assert layer.name == "± grey levels (90 %)" and layer.window == (0.0, 7.0) and (layer.data == 7.0).all()
     assert overlay(SimpleNamespace(intervals=None)) is None
     assert overlay(SimpleNamespace(intervals=SimpleNamespace(uncertainty=None))) is None

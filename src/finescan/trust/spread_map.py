@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
+from finescan.trust.noise_free import Follows
 from finescan.trust.spread_model import SpreadModel
 from finescan.values import Image
 
@@ -26,6 +27,7 @@ class SpreadMap:
     raw : the network's own spread on the same grid, for a model that uses it.
     factor : what the spread is multiplied with.
     missing : mask on a coarser grid of the same frame; where it is True, the answer is NaN.
+    follows : the answer is the error against the sample that follows from the spread; None = the spread.
     """
 
     dtype = np.dtype(np.float32)
@@ -38,15 +40,24 @@ class SpreadMap:
         *,
         factor: float = 1.0,
         missing: Image | None = None,
+        follows: Follows | None = None,
     ) -> None:
         self.model, self.enhanced, self.raw, self.factor, self.missing = model, enhanced, raw, factor, missing
+        self.follows = follows
         self.shape, self.ndim = tuple(enhanced.grid.shape), enhanced.grid.ndim
         self._rows = max(1, BAND_PIXELS // (enhanced.grid.size // self.shape[0]))
         self._kept: tuple[int, NDArray[np.float32]] | None = None
 
     def times(self, factor: float) -> SpreadMap:
         """The same, multiplied."""
-        return SpreadMap(self.model, self.enhanced, self.raw, factor=self.factor * factor, missing=self.missing)
+        return self._again(self.factor * factor, self.follows)
+
+    def noise_free(self, follows: Follows) -> SpreadMap:
+        """The error against the sample that follows the spread, instead of the spread."""
+        return self._again(1.0, follows)
+
+    def _again(self, factor: float, follows: Follows | None) -> SpreadMap:
+        return SpreadMap(self.model, self.enhanced, self.raw, factor=factor, missing=self.missing, follows=follows)
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         box, alone = _box(key, self.shape)
@@ -79,7 +90,8 @@ class SpreadMap:
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wide, strict=True))
         grey = np.asarray(self.enhanced.data[wide])
         stated = None if self.raw is None else np.asarray(self.raw.data[wide], np.float32)
-        found = np.ascontiguousarray(self.model.spread(grey, stated)[inner]) * np.float32(self.factor)
+        found = np.ascontiguousarray(self.model.spread(grey, stated)[inner])
+        found = (found if self.follows is None else self.follows.rms(found)) * np.float32(self.factor)
         if grey.dtype.kind == "f":
             found[~np.isfinite(grey[inner])] = np.nan
         if self.missing is not None:

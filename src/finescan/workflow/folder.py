@@ -64,6 +64,7 @@ class RunFolder:
             "fallback.tif",
             "measured.tif",
             "uncertainty.tif",
+            "uncertainty_noise_free.tif",
             "pores.csv",
             "pore_sizes.csv",
             "trust.json",

@@ -85,6 +85,8 @@ def summary(facts: Mapping[str, Any]) -> str:
             f"second opinion, {opinion['scan']} outside the training scans: {opinion['psnr_matched']:.2f} dB, "
             f"correlation {opinion['correlation']:.3f}"
         )
+    noise_free = (facts.get("intervals") or {}).get("noise_free")
+    lines += [f"noise-free: {noise_free['sentence']}"] if noise_free else []
     lines += [*picture_measures.summary_lines(facts), *summary_lines(facts)]
     flagged = [f"{name} {100 * share:.2f} %" for name, share in facts["flags"].items() if share > 0]
     lines.append(f"flagged: {', '.join(flagged) or 'nothing'}")
@@ -111,9 +113,20 @@ def headline_facts(done: Finished | FinishedVolume) -> tuple[tuple[str, str], ..
         ("registration, split error", f"{worst:.2f} {one}"),
         *((("registration compared", " and ".join(_OBJECTIVES[o] for o in objectives)),) if objectives else ()),
         ("held-out blocks", str(done.report.facts["n_blocks"])),
+        *_noise_free(done.facts.get("intervals")),
         *time,
         ("run time", f"{done.facts['seconds']:.0f} s"),
     )
+
+
+def _noise_free(facts: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """The error against the sample, and that of interpolation."""
+    found = (facts or {}).get("noise_free") or {}
+    if found.get("rms") is None:
+        return ()
+    other = found.get("interpolation_rms")
+    beside = "" if other is None else f", interpolation {other:.3g}"
+    return (("error without the fine scan's noise", f"{found['rms']:.3g} grey levels (rms){beside}"),)
 
 
 def _overview(done: Finished) -> rp.Scene:

@@ -12,12 +12,14 @@ from finescan import reporting as rp
 from finescan.rescan import spoken
 from finescan.values import ADVICE, FLAGS, Image, TrustMap, flag_bits
 from finescan.workflow.judging import on_grid
+from finescan.workflow.pasting import NOISE_FREE_FILE
 from finescan.workflow.suggesting import Suggestion
 
 if TYPE_CHECKING:
     from finescan.workflow.page import Finished
     from finescan.workflow.page_volume import FinishedVolume
 
+SAMPLE_LAYER = "± grey levels of the sample (90 %)"
 THUMBNAIL_PX = 96  # output pixels along a picture of a place
 _FLAG_COLUMNS = rp.Column("flag"), rp.Column("share", "%"), rp.Column("what it means"), rp.Column("what to do")
 
@@ -71,11 +73,12 @@ def _volume_places(lr: Image, facts: Mapping[str, Any]) -> rp.Chapter:
 
 
 def overlay(done: Finished) -> rp.Layer | None:
-    """The half width of the 90 % interval, reduced for the overview."""
-    half = None if done.intervals is None else done.intervals.uncertainty
-    if half is None:
+    """The half width of the 90 % interval, of the sample itself where that is known, reduced for the overview."""
+    if done.intervals is None or done.intervals.uncertainty is None:
         return None
-    layer = rp.overview_layer("± grey levels (90 %)", half)
+    sample = done.intervals.noise_free
+    half, name = (done.intervals.uncertainty, "± grey levels (90 %)") if sample is None else (sample, SAMPLE_LAYER)
+    layer = rp.overview_layer(name, half)
     top = float(np.nanpercentile(layer.data, 99.5)) or 1.0
     return rp.Layer(layer.name, layer.data, layer.pixel_size_nm, layer.offset_nm, (0.0, top))
 
@@ -106,8 +109,21 @@ def _intervals(facts: Mapping[str, Any]) -> rp.Chapter | None:
     table = rp.Table("Intervals", columns, tuple(rows), f"{caption}{checked}.")
     curve = found.get("curve") or {}
     figures = [_coverage(curve)] if curve.get("nominal") else []
-    words = [found["sentence"], *found.get("notes", ())]
+    words = [found["sentence"], *_noise_free(found), *found.get("notes", ())]
     return rp.Chapter("How far off a pixel may be", (*words, table, *figures))
+
+
+def _noise_free(facts: Mapping[str, Any]) -> list[str]:
+    """How far the map is from the sample, and where that is said for every pixel."""
+    found = facts.get("noise_free")
+    if not found:
+        return []
+    if "follows" not in found:
+        return [found["sentence"]]
+    return [
+        f"{found['sentence']} {NOISE_FREE_FILE} holds it for every pixel, as ± of a 90 % interval: estimated, not "
+        "calibrated, because the sample without noise was never recorded."
+    ]
 
 
 def _coverage(curve: Mapping[str, Sequence[float]]) -> rp.Figure:

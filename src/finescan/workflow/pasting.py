@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 COMPUTED, MEASURED_FILE, MEASURED_STORE = "computed", "measured.tif", "measured.ome.zarr"
 TIFF_FILE, ZARR_FILE, FLAGS_FILE = "enhanced.tif", "enhanced.ome.zarr", "flags.tif"
 UNCERTAINTY_FILE, UNCERTAINTY_STORE = "uncertainty.tif", "uncertainty.ome.zarr"
+NOISE_FREE_FILE = "uncertainty_noise_free.tif"
+HALF_WIDTHS = UNCERTAINTY_FILE, UNCERTAINTY_STORE, NOISE_FREE_FILE
 START = "start-model"  # in the folder of a merged run: the model that its training went on from
 FULL = 255  # grey level of measured.tif where a pixel is wholly recorded
 _VERSION, _WORK = 1, "work-pasting"
@@ -180,7 +182,7 @@ def paste(job: Job, hrs: Sequence[Image], pairs: Sequence[Pair], enhanced: Image
     used = [p for p in pairs if p.hr.name in names]
     job.progress(0, 1, "pasting recorded pixels")
     path, read = job.folder.path, io.read if enhanced.grid.ndim == 2 else _read_volume
-    kept = _keep(path, (TIFF_FILE, ZARR_FILE, FLAGS_FILE, UNCERTAINTY_FILE, UNCERTAINTY_STORE))
+    kept = _keep(path, (TIFF_FILE, ZARR_FILE, FLAGS_FILE, *HALF_WIDTHS))
     mask = MEASURED_FILE if enhanced.grid.ndim == 2 or TIFF_FILE in kept else MEASURED_STORE
     steps = [job.folder.facts(step).get("key") for step in ("enhance", "intervals")]
     key = key_of(job.key, steps, [p.hr.name for p in used], kept, _VERSION)
@@ -218,7 +220,7 @@ def _write(
     io.write(path / mask, Image(share, enhanced.grid, mask), overwrite=True)
     cleared = _cleared(flags, pieces, enhanced.grid)
     io.write(path / FLAGS_FILE, Image(cleared.flags, cleared.grid, FLAGS_FILE), overwrite=True)
-    for name in (UNCERTAINTY_FILE, UNCERTAINTY_STORE):
+    for name in HALF_WIDTHS:
         if name in kept:
             half = read(path / COMPUTED / name)
             io.write(path / name, half.with_data(_Certain(half.data, pieces)), overwrite=True)

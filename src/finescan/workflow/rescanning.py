@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,12 +20,14 @@ from finescan.rescan.doubt import flag_sentences
 from finescan.values import Grid, Image, StagePose, TrustMap, Verdict, Warp
 from finescan.workflow.finished import FinishedFolder, open_finished
 from finescan.workflow.folder import make_folder
+from finescan.workflow.noise_free import follows_of, squared_error
 from finescan.workflow.pasting import FULL, MEASURED_FILE, UNCERTAINTY_FILE, with_grey
 from finescan.workflow.reading import Outcome, as_planned
 
 PLAN_FILE, PICTURE_FILE = "rescan.json", "rescan.png"
 LISTED = 12  # fields in the printed summary
 INTERVAL_UNIT = "squared grey levels of the fine scan, from the calibrated intervals"
+SAMPLE_UNIT = "squared grey levels of the fine scan, from the calibrated intervals, its noise set aside"
 ERROR_UNIT = "local variance of the coarse map beyond noise, weighted by flags (squared grey levels)"
 
 
@@ -133,7 +135,8 @@ def error_map(run: FinishedFolder, coarse: Image, trust: TrustMap) -> NDArray[np
     """
     half, measured = run.path / UNCERTAINTY_FILE, run.path / MEASURED_FILE
     if half.exists():
-        error = rescan.interval_error(_on_result(half, coarse, run), trust)
+        squared = squared_error(run.state["steps"].get("intervals"))
+        error = rescan.interval_error(_on_result(half, coarse, run), trust, squared)
     else:
         yardstick = run.state["steps"]["enhance"].get("yardstick") or {}
         error = rescan.expected_error(coarse.array(), trust, noise_sigma=float(yardstick.get("noise_sigma") or 0.0))
@@ -144,7 +147,14 @@ def error_map(run: FinishedFolder, coarse: Image, trust: TrustMap) -> NDArray[np
 
 def error_unit(run: FinishedFolder) -> str:
     """What :func:`error_map` holds, for readers."""
-    return INTERVAL_UNIT if (run.path / UNCERTAINTY_FILE).exists() else ERROR_UNIT
+    if not (run.path / UNCERTAINTY_FILE).exists():
+        return ERROR_UNIT
+    return interval_unit(run.state["steps"].get("intervals"))
+
+
+def interval_unit(facts: Mapping[str, Any] | None) -> str:
+    """What expected squared errors from intervals are, for readers; ``facts`` are those of the intervals."""
+    return INTERVAL_UNIT if follows_of(facts) is None else SAMPLE_UNIT
 
 
 def _on_result(path: Path, coarse: Image, run: FinishedFolder) -> Image:

@@ -145,7 +145,10 @@ def complete(
     job.notes += model.card.training.get("notes", [])
     likeness, untypical = typical(lr, model.card)
     job.notes += untypical
-    ranges = intervals.measure_intervals(job, patches, method, enhanced, flags, pairs=pairs)
+    ranges = intervals.measure_intervals(
+        job, patches, method, enhanced, flags, pairs=pairs,
+        plain=None if method == "bicubic" else lambda piece, grid: contestants["bicubic"].predict(piece.lr),
+    )  # fmt: skip
     job.notes += ranges.notes
     model_trust.keep_from_run(job, model, method, ranges)
     local = map_held_out(patches, lr, contestants["bicubic"], enhanced, check, report)

@@ -16,7 +16,8 @@ from finescan.rescan.doubt import flag_sentences
 from finescan.trust import Consistency
 from finescan.values import Grid, Image, Pair, TrustMap
 from finescan.workflow.intervals import Intervals
-from finescan.workflow.rescanning import ERROR_UNIT, INTERVAL_UNIT, scanned_mask
+from finescan.workflow.noise_free import squared_error
+from finescan.workflow.rescanning import ERROR_UNIT, interval_unit, scanned_mask
 
 MOST = 10  # places
 ACROSS = 8  # a place is at most this part of the map along each side
@@ -73,7 +74,7 @@ def expected(lr: Image, flags: TrustMap, intervals: Intervals, check: Consistenc
     half = intervals.uncertainty
     if half is None:
         return Expected(rescan.expected_error(lr.array(), flags, noise_sigma=check.noise_sigma), ERROR_UNIT)
-    return Expected(rescan.interval_error(half, flags), INTERVAL_UNIT)
+    return Expected(rescan.interval_error(half, flags, squared_error(intervals.facts)), interval_unit(intervals.facts))
 
 
 def suggest(

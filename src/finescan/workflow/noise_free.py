@@ -1,0 +1,167 @@
+"""The step of a run that tells how far its map is from the sample itself, the noise of the fine scan set aside.
+
+Differences are taken on the recorded pixels of the fine scans: on any other ones their noise would no longer be
+independent from pixel to pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finescan.errors import InputError
+from finescan.patches import PatchSet, Piece
+from finescan.resampling import resample
+from finescan.rescan.doubt import squared
+from finescan.trust import noise_free as nf
+from finescan.trust.interval_blocks import block_side
+from finescan.trust.map_intervals import SHOWN
+from finescan.trust.spread_model import SpreadModel
+from finescan.values import Grid, Image, Pair
+
+LARGEST = 1 << 25  # pixels of a fine scan; larger ones are left out
+CLEARLY_OFF = 1.5  # times the error foreseen from other blocks; beyond it the sentence says so
+
+Floats = NDArray[np.float32]
+Reads = Callable[[Piece, Grid], Floats]
+ROLES = ("train", "stop", "test")
+ELSEWHERE = "No fine scan of the pixel size of the result is left to tell its error from noise."
+
+
+def noise_free_facts(
+    patches: PatchSet,
+    enhanced: Reads,
+    pairs: Sequence[Pair],
+    model: SpreadModel,
+    correlation_px: float,
+    plain: Reads | None = None,
+) -> dict[str, Any]:
+    """Error of a map against the sample, on the test blocks: plain JSON values, as in ``trust.json``.
+
+    Parameters
+    ----------
+    enhanced, plain : the map, and the interpolation it is compared with, on the pixels of the result under a piece.
+    pairs : registration of the fine scans.
+    model : of the spread of the map.
+    correlation_px : over which errors are alike.
+
+    Returns
+    -------
+    "sentence", and where the error can be told: the fields of :class:`finescan.trust.noise_free.NoiseFree`, "follows"
+    (how it follows the spread), "foreseen_rms" (what that says of the test blocks), and with ``plain`` the same of the
+    interpolation ("interpolation_rms"), "gain_db" and "gain_error_db".
+    """
+    known = {p.hr.name: p for p in pairs}
+    scans = [_Scan(p, known[p.name], enhanced, model, plain) for p in patches.pieces if _usable(p, known.get(p.name))]
+    side = block_side(correlation_px, 2)
+    try:
+        if not scans:
+            raise InputError(ELSEWHERE)
+        products = nf.products_of([s.error("test") for s in scans], side)
+        follows = nf.fit_follows([s.error("train", "stop") for s in scans], [s.spread for s in scans])
+        follows = follows.scaled(_stop_factor(scans, follows, side))
+    except InputError as e:
+        return {"sentence": str(e)}
+    found = nf.noise_free(products)
+    foreseen = _foreseen(scans, follows, "test")
+    facts = {**found.to_dict(), "follows": follows.to_dict(), "foreseen_rms": foreseen}
+    if plain is not None:
+        other = nf.products_of([s.plain_error("test") for s in scans], side)
+        gain, error = nf.gain_db(products, other)
+        facts["interpolation_rms"] = nf.noise_free(other).to_dict()["rms"]
+        facts |= {"gain_db": None if math.isnan(gain) else gain, "gain_error_db": None if math.isnan(gain) else error}
+    return {**facts, "sentence": _sentence(found, facts)}
+
+
+def squared_error(facts: Mapping[str, Any] | None) -> Callable[[Floats], NDArray[Any]]:
+    """From half widths of 90 % intervals to expected squared errors; those against the sample where they are known.
+
+    Parameters
+    ----------
+    facts : of the intervals, as in ``trust.json``; None = nothing is known.
+    """
+    follows = follows_of(facts)
+    if facts is None or follows is None:
+        return squared
+    factor = facts["factors"][list(facts["levels"]).index(SHOWN)]
+    return lambda half: follows.rms(np.nan_to_num(half) / factor) ** 2
+
+
+def follows_of(facts: Mapping[str, Any] | None) -> nf.Follows | None:
+    """How errors against the sample follow the spread; None where it is not known."""
+    if facts is None or SHOWN not in facts["levels"]:
+        return None
+    found = (facts.get("noise_free") or {}).get("follows")
+    return nf.Follows(**found) if found else None
+
+
+class _Scan:
+    """A fine scan with the map on its own pixels."""
+
+    def __init__(self, piece: Piece, pair: Pair, enhanced: Reads, model: SpreadModel, plain: Reads | None) -> None:
+        self._piece, self._pair = piece, pair
+        seen = np.asarray(enhanced(piece, piece.out_grid), np.float32)
+        self._ours = self._on_scan(seen) - pair.hr.array()
+        self._known = np.isfinite(self._ours)
+        self.spread = np.where(self._known, self._on_scan(model.spread(seen), order=1), np.float32(1))
+        self._roles = self._on_scan(sum((k + 1) * piece.role_fine(r) for k, r in enumerate(ROLES)), order=0)
+        self._plain = None if plain is None else self._on_scan(plain(piece, piece.out_grid)) - pair.hr.array()
+
+    def error(self, *roles: str) -> Floats:
+        """Map less recorded pixel; NaN where it is not known, or of another role."""
+        return np.where(self._mask(roles), self._ours, np.float32(np.nan))
+
+    def plain_error(self, *roles: str) -> Floats:
+        """The same of the interpolation, on the same pixels."""
+        assert self._plain is not None
+        return np.where(self._mask(roles), self._plain, np.float32(np.nan))
+
+    def _mask(self, roles: Sequence[str]) -> NDArray[np.bool_]:
+        mask = np.isin(self._roles, [ROLES.index(r) + 1 for r in roles]) & self._known
+        return mask if self._plain is None else mask & np.isfinite(self._plain)
+
+    def _on_scan(self, values: Any, order: int = 3) -> Floats:
+        image = Image(np.asarray(values, np.float32), self._piece.out_grid, self._piece.name)
+        onto, through = self._pair.hr.grid, self._pair.lr_from_hr
+        return resample(image, onto=onto, through=through, order=order, antialias=False).array()
+
+
+def _usable(piece: Piece, pair: Pair | None) -> bool:
+    from finescan.workflow.interval_parts import same_size
+
+    return pair is not None and same_size(pair, piece.out_grid) and pair.hr.grid.size <= LARGEST
+
+
+def _stop_factor(scans: Sequence[_Scan], follows: nf.Follows, side: int) -> float:
+    """What the errors foreseen from the training area are to be multiplied with to be those of the stop blocks."""
+    try:
+        measured = nf.noise_free(nf.products_of([s.error("stop") for s in scans], side)).rms
+    except InputError:
+        return 1.0
+    foreseen = _foreseen(scans, follows, "stop")
+    return measured / foreseen if foreseen > 0 and not math.isnan(measured) else 1.0
+
+
+def _foreseen(scans: Sequence[_Scan], follows: nf.Follows, role: str) -> float:
+    """Root mean square of the errors that the spread foretells, over the pixels of a role."""
+    squares = np.concatenate([follows.rms(s.spread[np.isfinite(s.error(role))].astype(np.float64)) for s in scans]) ** 2
+    return float(np.sqrt(squares.mean())) if squares.size else 0.0
+
+
+def _sentence(found: nf.NoiseFree, facts: Mapping[str, Any]) -> str:
+    noise = f"Without the noise of the fine scan (± {found.noise_rms:.3g} grey levels, 1 sigma) the map"
+    if math.isnan(found.rms):
+        return f"{noise} is off by at most {found.high:.3g} grey levels (rms); less cannot be told apart from noise."
+    off = f"is off by {found.rms:.3g} ± {found.standard_error:.2g} grey levels (rms on {found.blocks} test blocks"
+    said = f"{noise} {off}; between {found.low:.3g} and {found.high:.3g} whatever the shape of its errors)"
+    if facts.get("gain_db") is not None:
+        gain, error = facts["gain_db"], facts["gain_error_db"]
+        said += f", interpolation by {facts['interpolation_rms']:.3g}: {gain:+.1f} ± {error:.1f} dB"
+    off_by = found.rms / max(facts["foreseen_rms"], 1e-12)
+    if off_by > CLEARLY_OFF:
+        said += f". That is {off_by:.1f} times what other blocks foretold"
+    return said + "."

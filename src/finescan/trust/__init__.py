@@ -42,11 +42,11 @@ from finescan.trust.resolution import RingCurve, radial_spectrum, ring_correlati
 from finescan.trust.seams import Seams, find_seams, seam_strength
 
 if TYPE_CHECKING:
+    from finescan.trust.error_boxes import volume_error_maps
     from finescan.trust.flicker import SliceFlicker, slice_flicker
     from finescan.trust.gaussian_fit import BlurFit, blur_fit
     from finescan.trust.local_volumes import judge_volume_locally
     from finescan.trust.volume_consistency import calibrate_volume, consistency_slabs, degrade_volume_onto
-    from finescan.trust.volume_error_maps import volume_error_maps
     from finescan.trust.volume_judgement import judge_volume
     from finescan.trust.volume_metrics import (
         VOLUME_METRICS,
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _LATER = {
     "judge_volume": "volume_judgement",
     "judge_volume_locally": "local_volumes",
-    "volume_error_maps": "volume_error_maps",
+    "volume_error_maps": "error_boxes",
     **dict.fromkeys(("calibrate_volume", "consistency_slabs", "degrade_volume_onto"), "volume_consistency"),
     **dict.fromkeys(("SliceFlicker", "slice_flicker"), "flicker"),
     **dict.fromkeys(("BlurFit", "blur_fit"), "gaussian_fit"),

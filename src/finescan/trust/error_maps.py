@@ -3,7 +3,7 @@
 The enhanced image and the fine scan are compared size by size, each as brighter or darker than its surroundings. What
 counts is structure that one shows at more than twice the strength of the other *anywhere within half a coarse pixel*:
 registration errors of a fraction of a pixel, and gain and offset, make no error. The noise of the fine scan is the
-unit. Of volumes: :mod:`finescan.trust.volume_error_maps`.
+unit. Of volumes: :mod:`finescan.trust.error_boxes`.
 """
 
 from __future__ import annotations

@@ -74,6 +74,17 @@ def test_intervals_hold_the_truth_of_the_whole_map_and_the_measured_numbers_do_n
         assert far[name] / seeds > 0.9, name
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_area_without_any_object_is_rehearsed_without_a_warning():
+    fine, _, _ = sample(0)
+    bare = np.zeros(SIDE * SIDE)
+    empty = Tally(fine.area, bare, bare, np.zeros(0, np.intp), np.zeros(0))
+    factors = rehearse(ground_at(fine, empty), empty, (SIDE, SIDE), seed=0)
+    assert "mean_diameter_nm" not in factors  # nothing to learn from
+    bars = measure_with_error(ground_at(empty, empty), empty, factors=factors)
+    assert np.isnan(bars["mean_diameter_nm"].value)
+
+
 def test_a_perfect_map_needs_no_correction_and_has_no_error():
     fine, _, poorer = sample(0)
     bars = measure_with_error(ground_at(fine, fine), fine)

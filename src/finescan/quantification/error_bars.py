@@ -316,7 +316,12 @@ def _change(fine: Floats, enhanced: Floats, shown: float, ratio: bool) -> Floats
 def _plain(part: Tally, weights: Floats) -> tuple[dict[str, float], dict[str, float]]:
     """Measures of blocks as they are, and their standard errors."""
     found = values(part, np.vstack([np.ones(len(part)), weights]))
-    return {k: float(v[0]) for k, v in found.items()}, {k: float(np.nanstd(v[1:])) for k, v in found.items()}
+    return {k: float(v[0]) for k, v in found.items()}, {k: _scatter(v[1:]) for k, v in found.items()}
+
+
+def _scatter(draws: Floats) -> float:
+    """Of what is known; NaN where no draw held what is measured (not one object)."""
+    return float(np.nanstd(draws)) if np.isfinite(draws).any() else float("nan")
 
 
 # ---------------------------------------------------------------------------------------------- the rehearsal

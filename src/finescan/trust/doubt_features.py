@@ -24,6 +24,7 @@ COLUMNS = ("enhanced", "enhanced, not smoothed", "coarse", "coarse, smoothed", "
 NEARBY_PX = 3  # coarse pixels whose largest margin is the one nearby
 DEPTH_PX = 4  # coarse pixels within which the middle of an object is looked for; in larger ones nothing is a near call
 COARSE_SMOOTH_PX = 0.7  # sigma, coarse pixels
+WIDEST_PX = 1.6  # and at most that, where a volume is blurred over several coarse pixels; see HALO_PX
 NEAR_PX = 1.5  # sigma of the neighbourhood in which structure is compared: about that of a small object, coarse pixels
 RIM_PX = 2  # coarse pixels inside a round field of view where nothing is said
 HALO_PX = 12  # coarse pixels of context, beside those of the blur
@@ -156,7 +157,7 @@ def _evidence(enhanced: Image, lr: Image, check: Consistency, sought: Sought | N
     # a saturated pixel says "this bright or brighter": within the rails alone can the two be compared
     recorded, predicted = (np.clip(v, *check.rails) for v in (recorded, predicted))
     strength, shortfall = _support(predicted, recorded, noise)
-    missing = _missing(predicted, recorded, noise, signs)
+    missing = _missing(predicted, recorded, noise, signs, _object_px(check, noise.ndim))
     return Evidence(columns, nearby, peak, depth, missing, strength, shortfall, grey, known)
 
 
@@ -210,9 +211,14 @@ def _support(predicted: Floats, recorded: Floats, noise: Floats) -> tuple[Floats
     return strength, (area * (energy - shared) / np.maximum(strength, 1e-3)).astype(np.float32)
 
 
-def _missing(predicted: Floats, recorded: Floats, noise: Floats, signs: tuple[int, ...]) -> Floats:
+def _object_px(check: Consistency, axes: int) -> float:
+    """Sigma of the smallest objects in the coarse scan; volumes may be blurred over several of their voxels."""
+    return COARSE_SMOOTH_PX if axes == 2 else float(np.clip(check.psf_sigma_px / 2, COARSE_SMOOTH_PX, WIDEST_PX))
+
+
+def _missing(predicted: Floats, recorded: Floats, noise: Floats, signs: tuple[int, ...], sigma_px: float) -> Floats:
     """Structure of small objects that only the recorded one shows, brighter (sign 1) or darker than around."""
-    sigma = [COARSE_SMOOTH_PX] * noise.ndim
+    sigma = [sigma_px] * noise.ndim
     ours, theirs = (band(v, sigma) / (noise * np.float32(noise_gain(sigma))) for v in (predicted, recorded))
     return np.maximum.reduce([lacking(s * theirs, s * ours, [1.0] * noise.ndim) / np.float32(SHARE) for s in signs])
 

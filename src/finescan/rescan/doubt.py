@@ -61,29 +61,21 @@ def expected_error(coarse: NDArray[Any], trust: TrustMap, *, noise_sigma: float 
     return np.where(known, error * weight, 0).astype(np.float32)
 
 
-def squared(half_width: NDArray[np.float32]) -> NDArray[Any]:
-    """Expected squared error of a pixel from the half width of its 90 % interval; 0 where there is none."""
-    return (np.nan_to_num(half_width) / NORMAL_90) ** 2
-
-
-def interval_error(
-    half_width: Image, trust: TrustMap, change: Callable[[NDArray[np.float32]], NDArray[Any]] = squared
-) -> NDArray[np.float32]:
+def interval_error(half_width: Image, trust: TrustMap) -> NDArray[np.float32]:
     """Expected squared error of the enhanced map per coarse pixel, from the half widths of its 90 % intervals.
 
     Parameters
     ----------
     half_width : on the grid of the enhanced map, grey levels; NaN = no data.
     trust : flags on the grid of the coarse map.
-    change : from half widths to expected squared errors.
 
     Returns
     -------
-    (h, w), 0 or more, squared grey levels: the mean over the fine pixels of ``change(half width)``. Intervals are
-    calibrated where grey levels were recorded: where the coarse map is saturated at least the mean of the map counts,
-    times the weight of that flag; where it holds no data, 0.
+    (h, w), 0 or more, squared grey levels: the mean over the fine pixels of ``(half width / 1.645) ** 2``. Intervals
+    are calibrated where grey levels were recorded: where the coarse map is saturated at least the mean of the map
+    counts, times the weight of that flag; where it holds no data, 0.
     """
-    error = mean_under(half_width, trust.grid, change)
+    error = mean_under(half_width, trust.grid, lambda h: (np.nan_to_num(h) / NORMAL_90) ** 2)
     known, saturated = ~trust.where("no_data"), trust.where("saturated")
     typical = float(error[known].mean()) if known.any() else 0.0
     error = np.where(saturated, np.maximum(error, typical) * FLAG_WEIGHTS["saturated"], error)

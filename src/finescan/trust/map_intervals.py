@@ -8,7 +8,7 @@ a part of it; no network is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ from finescan.trust.intervals import (
     coverage_by_spread,
     coverage_curve,
 )
-from finescan.trust.noise_free import NORMAL_90, Follows
-from finescan.trust.spread_map import SpreadMap
+from finescan.trust.noise_free import NORMAL_90
+from finescan.trust.spread_map import Narrower, SpreadMap
 from finescan.trust.spread_model import Example, SpreadModel, fit_spread, flat_spread
 from finescan.values import Image, Region, TrustMap
 
@@ -104,23 +104,18 @@ class Intervals:
         return self.spread.with_data(self.half_width(SHOWN))
 
     @property
-    def follows(self) -> Follows | None:
-        """How the error against the sample follows the spread; None where it cannot be told from noise."""
-        found = (self.facts.get("noise_free") or {}).get("follows")
-        return Follows(**found) if found else None
-
-    @property
     def noise_free(self) -> Image | None:
-        """Half width of a 90 % interval of the sample itself; None as above.
+        """Half width of a 90 % interval of the sample itself; None where it cannot be told from noise.
 
         1.645 times the expected rms error, and never wider than that of a recorded pixel. For errors of any usual
         distribution that holds nine in ten (normal 90.0 %, Laplace 90.2 %).
         """
-        follows = self.follows
-        if follows is None or self.calibration is None:
+        found = (self.facts.get("noise_free") or {}).get("spread_model")
+        recorded = self.uncertainty
+        if found is None or recorded is None:
             return None
-        follows = replace(follows, most=min(follows.most, self.calibration.factor(SHOWN) / NORMAL_90))
-        return self.spread.with_data(self.spread.data.noise_free(follows).times(NORMAL_90))
+        whole = SpreadMap(SpreadModel.from_dict(found), recorded.data.enhanced, missing=recorded.data.missing)
+        return recorded.with_data(Narrower(whole.times(NORMAL_90), recorded.data))
 
 
 def intervals_of(enhanced: Image, fine: Floats, start: Sequence[int], scale_px: Sequence[float]) -> Intervals:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from finescan.errors import InputError
+from finescan.trust.spread_model import BOUND, SpreadModel, standardised
 
 LEAST_PIXELS = 4096
 NORMAL_90 = 1.645  # half width of the 90 % interval of a normal distribution over its standard deviation
@@ -33,8 +34,8 @@ AXES_AGREE = 1.25  # ratio of the mean squared errors along the two axes, up to 
 TOLD_APART = 2.0  # standard errors above zero from which an error is told apart from noise
 _LINE, _PARABOLA = (0.0, 2.0, -1.0), (0.0, 4 / 3, -1 / 3)  # weights of the products 0, 1 and 2 pixels apart
 _MIDDLE = (0.0, 5 / 3, -2 / 3)
-_BINS, _DEPENDENT = 16, 3.0  # of spreads; neighbouring products repeat each other: so many count as one
-_POWERS, _USUAL, _UNSURE = (0.0, 4.0), 2.0, 1.0  # of the squared error in the spread: tried, expected, its deviation
+_SAMPLES, _DEPENDENT = 200_000, 3.0  # products fitted; neighbouring ones repeat each other: so many count as one
+_UNSURE = 0.5  # standard deviation of a weight of log squared error from twice that of log |difference|
 
 Floats = NDArray[np.floating]
 
@@ -163,72 +164,53 @@ def gain_db(ours: Products, other: Products) -> tuple[float, float]:
     return _with_error(gain, len(ours.sums))
 
 
-@dataclass(frozen=True)
-class Follows:
-    """How the error against the sample follows a spread: ``min(scale * spread ** power, most * spread)``.
+def fit_noise_free(seen: Sequence[Floats], errors: Sequence[Floats], model: SpreadModel) -> SpreadModel:
+    """What tells the error of a map against the sample from place to place, as ``model`` tells that of recorded pixels.
+
+    The same local properties; their weights are those with which the mean products of neighbouring differences are
+    fitted best (weighted by how far such products scatter, and held near the weights of ``model``).
 
     Parameters
     ----------
-    scale, power : of the fit.
-    most : difference to the recorded pixels over the spread; noise cannot have made the error larger.
-    """
-
-    scale: float
-    power: float
-    most: float
-
-    def rms(self, spread: Floats) -> Floats:
-        """Expected error against the sample, fine grey levels."""
-        return np.minimum(self.scale * spread**self.power, self.most * spread).astype(spread.dtype)
-
-    def scaled(self, factor: float) -> Follows:
-        """The same shape, with other errors."""
-        return Follows(self.scale * factor, self.power, self.most)
-
-    def to_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return dict(vars(self))
-
-
-def fit_follows(errors: Sequence[Floats], spreads: Sequence[Floats]) -> Follows:
-    """How the error of a map against the sample follows a spread.
-
-    Parameters
-    ----------
+    seen : the map on the lattices of the fine scans, (rows, columns) each.
     errors : as for :func:`products_of`.
-    spreads : positive, of the same shapes: how wrong each pixel is expected to be, its noise included.
+    model : of the differences to recorded pixels.
 
     Raises
     ------
     InputError : fewer than 4096 triples of neighbouring pixels.
     """
-    logs, squares, middles = [], [], []
-    for error, spread in zip(errors, spreads, strict=True):
+    names = [n for n in model.weights if n != "stated"]
+    rows, products, spreads = [], [], []
+    for grey, error in zip(seen, errors, strict=True):
+        columns = standardised(grey, model, names)
+        expected = np.log(model.spread(grey), dtype=np.float64) if not model.uses_raw else np.zeros(grey.shape)
         for axis in range(2):
-            place, found = _triples(error, axis)
-            logs.append(np.log(spread[place], dtype=np.float64))
-            squares.append(found[0])
-            middles.append(_MIDDLE[1] * found[1] + _MIDDLE[2] * found[2])
-    log, square, middle = (np.concatenate(v) for v in (logs, squares, middles))
-    if log.size < 2 * LEAST_PIXELS:
+            at, found = _triples(error, axis)
+            rows.append(np.stack([c[at] for c in columns], axis=-1).astype(np.float64))
+            products.append(_MIDDLE[1] * found[1] + _MIDDLE[2] * found[2])
+            spreads.append(expected[at])
+    x, product, spread = (np.concatenate(v) for v in (rows, products, spreads))
+    if product.size < 2 * LEAST_PIXELS:
         raise InputError(
-            f"To tell error from noise at least {LEAST_PIXELS} neighbouring pixels are needed, but {log.size // 2} "
+            f"To tell error from noise at least {LEAST_PIXELS} neighbouring pixels are needed, but {product.size // 2} "
             "came. Record a larger fine scan."
         )
-    groups = np.array_split(np.argsort(log, kind="stable"), _BINS)
-    at, mean = (np.array([v[g].mean() for g in groups]) for v in (log, middle))
-    unsure = np.array([middle[g].std() * math.sqrt(_DEPENDENT / g.size) for g in groups])
-    centre, whole = float(log.mean()), max(float(middle.mean()), 1e-6 * float(square.mean())) or 1.0
-    unsure = np.maximum(unsure, 1e-6 * whole)
+    step = max(1, round(product.size / _SAMPLES))
+    x, product, scatter = x[::step], product[::step], np.exp(2 * spread[::step])
+    usual = np.array([2 * model.shrinkage * model.weights[n] for n in names])
+    whole = max(float(np.sum(product / scatter) / np.sum(1 / scatter)), 1e-3 * float(np.mean(scatter)))
+    scatter *= math.sqrt(_DEPENDENT) * float(np.std(product / scatter))
 
     def left(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        expected = whole * np.exp(p[0] + p[1] * (at - centre))
-        return np.append((mean - expected) / unsure, (p[1] - _USUAL) / _UNSURE)
+        expected = whole * np.exp(np.clip(p[0] + x @ p[1:], -2 * BOUND, 2 * BOUND))
+        return np.append((product - expected) / scatter, (p[1:] - usual) / _UNSURE)
 
-    height, steep = optimize.least_squares(left, [0.0, _USUAL], bounds=([-8.0, _POWERS[0]], [3.0, _POWERS[1]])).x
-    power = float(steep) / 2
-    scale = math.sqrt(whole * math.exp(float(height))) * math.exp(-power * centre)
-    return Follows(scale, power, math.sqrt(float(square.mean() / np.exp(2 * log).mean())))
+    best = optimize.least_squares(left, [0.0, *usual], x_scale=0.1).x
+    weights = {n: float(w) / 2 for n, w in zip(names, best[1:], strict=True)}
+    scaling = {n: model.scaling[n] for n in names}
+    typical = math.sqrt(whole * math.exp(float(best[0])))
+    return replace(model, weights=weights, scaling=scaling, typical=typical, shrinkage=1.0)
 
 
 def _triples(error: Floats, axis: int) -> tuple[tuple[NDArray[np.intp], ...], list[NDArray[np.float64]]]:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.trust.noise_free import Follows
 from finescan.trust.spread_model import SpreadModel
 from finescan.values import Image
 
@@ -27,7 +26,6 @@ class SpreadMap:
     raw : the network's own spread on the same grid, for a model that uses it.
     factor : what the spread is multiplied with.
     missing : mask on a coarser grid of the same frame; where it is True, the answer is NaN.
-    follows : the answer is the error against the sample that follows from the spread; None = the spread.
     """
 
     dtype = np.dtype(np.float32)
@@ -40,24 +38,15 @@ class SpreadMap:
         *,
         factor: float = 1.0,
         missing: Image | None = None,
-        follows: Follows | None = None,
     ) -> None:
         self.model, self.enhanced, self.raw, self.factor, self.missing = model, enhanced, raw, factor, missing
-        self.follows = follows
         self.shape, self.ndim = tuple(enhanced.grid.shape), enhanced.grid.ndim
         self._rows = max(1, BAND_PIXELS // (enhanced.grid.size // self.shape[0]))
         self._kept: tuple[int, NDArray[np.float32]] | None = None
 
     def times(self, factor: float) -> SpreadMap:
         """The same, multiplied."""
-        return self._again(self.factor * factor, self.follows)
-
-    def noise_free(self, follows: Follows) -> SpreadMap:
-        """The error against the sample that follows the spread, instead of the spread."""
-        return self._again(1.0, follows)
-
-    def _again(self, factor: float, follows: Follows | None) -> SpreadMap:
-        return SpreadMap(self.model, self.enhanced, self.raw, factor=factor, missing=self.missing, follows=follows)
+        return SpreadMap(self.model, self.enhanced, self.raw, factor=self.factor * factor, missing=self.missing)
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         box, alone = _box(key, self.shape)
@@ -90,8 +79,7 @@ class SpreadMap:
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wide, strict=True))
         grey = np.asarray(self.enhanced.data[wide])
         stated = None if self.raw is None else np.asarray(self.raw.data[wide], np.float32)
-        found = np.ascontiguousarray(self.model.spread(grey, stated)[inner])
-        found = (found if self.follows is None else self.follows.rms(found)) * np.float32(self.factor)
+        found = np.ascontiguousarray(self.model.spread(grey, stated)[inner]) * np.float32(self.factor)
         if grey.dtype.kind == "f":
             found[~np.isfinite(grey[inner])] = np.nan
         if self.missing is not None:
@@ -108,6 +96,21 @@ class SpreadMap:
             for s, a, o, n in zip(box, scale, offset, grid.shape, strict=True)
         ]
         return np.asarray(self.missing.data)[np.ix_(*owners)]
+
+
+class Narrower:
+    """The lesser of two such maps, pixel by pixel; NaN where one of them is."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, one: SpreadMap, other: SpreadMap) -> None:
+        self.one, self.other, self.shape, self.ndim = one, other, one.shape, one.ndim
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+        return np.minimum(self.one[key], self.other[key])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[...].astype(dtype or self.dtype)
 
 
 def _box(key: Any, shape: tuple[int, ...]) -> tuple[Box, list[bool]]:

@@ -29,7 +29,7 @@ _SAMPLES = 200_000
 _RIDGE = 1e-3
 _FLOOR = 0.02  # of the rms error: smaller errors are as good as none, and their logarithm would outweigh all others
 _FARTHEST = 3.0  # standard deviations of a property, beyond which it is held
-_BOUND = 2.5  # of the logarithm: no spread is more than 12 times the typical one, or less than a twelfth
+BOUND = 2.5  # of the logarithm: no spread is more than 12 times the typical one, or less than a twelfth
 SHRINKAGES = (1.0, 0.85, 0.7, 0.5, 0.0)
 _LEVEL, _DEAR = 0.9, 0.15
 _FOLD_PX = 32  # edge of the blocks that are left out in turn to choose the shrinkage
@@ -87,13 +87,12 @@ class SpreadModel:
         enhanced : grey levels; NaN is taken as the mean of all.
         raw : the network's own spread, for a model that was fitted with one.
         """
-        found = properties(enhanced, self.scale_px, self.scaling["grey"][1], raw if self.uses_raw else None)
-        if set(found) != set(self.weights):
+        if self.uses_raw and raw is None:
             raise InputError("This model of the spread was fitted with the network's own spread, but none came.")
         total = np.zeros(np.shape(enhanced), np.float32)
-        for name, values in found.items():
-            total += np.float32(self.weights[name]) * _standardised(name, values, self.scaling[name])
-        np.clip(total, -_BOUND, _BOUND, out=total)
+        for name, values in zip(self.weights, standardised(enhanced, self, list(self.weights), raw), strict=True):
+            total += np.float32(self.weights[name]) * values
+        np.clip(total, -BOUND, BOUND, out=total)
         return np.float32(self.typical) * np.exp(np.float32(self.shrinkage) * total)
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,6 +116,14 @@ def flat_spread(scale_px: Sequence[float], typical: float = 1.0) -> SpreadModel:
     """The same spread everywhere: what there is when nothing can be learned."""
     names = ("grey", "gradient", "deviation")
     return SpreadModel(dict.fromkeys(names, 0.0), dict.fromkeys(names, (1.0, 0.0, 1.0)), typical, tuple(scale_px), 0.0)
+
+
+def standardised(
+    enhanced: NDArray[Any], model: SpreadModel, names: Sequence[str], raw: Floats | None = None
+) -> list[Floats]:
+    """Properties of an image in the standard deviations of those a model was fitted on, one per name."""
+    found = properties(enhanced, model.scale_px, model.scaling["grey"][1], raw if "stated" in names else None)
+    return [_standardised(n, found[n], model.scaling[n]) for n in names]
 
 
 def properties(
@@ -206,7 +213,7 @@ def _shrinkage(values: Mapping[str, Floats], error: Floats, fold: NDArray[np.int
             fitted.weights[n] * _standardised(n, v[unseen], fitted.scaling[n]).astype(np.float64)
             for n, v in values.items()
         )
-        logs = np.clip(logs, -_BOUND, _BOUND)
+        logs = np.clip(logs, -BOUND, BOUND)
         size = np.abs(error[unseen]).astype(np.float64)
         for k, power in enumerate(SHRINKAGES):
             spread = np.exp(power * logs)

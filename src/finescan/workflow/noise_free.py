@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,8 @@ from numpy.typing import NDArray
 from finescan.errors import InputError
 from finescan.patches import PatchSet, Piece
 from finescan.resampling import resample
-from finescan.rescan.doubt import squared
 from finescan.trust import noise_free as nf
 from finescan.trust.interval_blocks import block_side
-from finescan.trust.map_intervals import SHOWN
 from finescan.trust.spread_model import SpreadModel
 from finescan.values import Grid, Image, Pair
 
@@ -51,24 +50,23 @@ def noise_free_facts(
 
     Returns
     -------
-    "sentence", and where the error can be told: the fields of :class:`finescan.trust.noise_free.NoiseFree`, "follows"
-    (how it follows the spread), "foreseen_rms" (what that says of the test blocks), and with ``plain`` the same of the
-    interpolation ("interpolation_rms"), "gain_db" and "gain_error_db".
+    "sentence", and where the error can be told: the fields of :class:`finescan.trust.noise_free.NoiseFree`,
+    "spread_model" (what tells it from place to place), "foreseen_rms" (what that says of the test blocks), and with
+    ``plain`` the error of the interpolation ("interpolation_rms"), "gain_db" and "gain_error_db".
     """
     known = {p.hr.name: p for p in pairs}
-    scans = [_Scan(p, known[p.name], enhanced, model, plain) for p in patches.pieces if _usable(p, known.get(p.name))]
+    scans = [_Scan(p, known[p.name], enhanced, plain) for p in patches.pieces if _usable(p, known.get(p.name))]
     side = block_side(correlation_px, 2)
     try:
         if not scans:
             raise InputError(ELSEWHERE)
         products = nf.products_of([s.error("test") for s in scans], side)
-        follows = nf.fit_follows([s.error("train", "stop") for s in scans], [s.spread for s in scans])
-        follows = follows.scaled(_stop_factor(scans, follows, side))
+        sample = nf.fit_noise_free([s.ours for s in scans], [s.error("train", "stop") for s in scans], model)
+        sample = _as_on_stop_blocks(sample, scans, side)
     except InputError as e:
         return {"sentence": str(e)}
     found = nf.noise_free(products)
-    foreseen = _foreseen(scans, follows, "test")
-    facts = {**found.to_dict(), "follows": follows.to_dict(), "foreseen_rms": foreseen}
+    facts = {**found.to_dict(), "spread_model": sample.to_dict(), "foreseen_rms": _foreseen(scans, sample, "test")}
     if plain is not None:
         other = nf.products_of([s.plain_error("test") for s in scans], side)
         gain, error = nf.gain_db(products, other)
@@ -77,43 +75,20 @@ def noise_free_facts(
     return {**facts, "sentence": _sentence(found, facts)}
 
 
-def squared_error(facts: Mapping[str, Any] | None) -> Callable[[Floats], NDArray[Any]]:
-    """From half widths of 90 % intervals to expected squared errors; those against the sample where they are known.
-
-    Parameters
-    ----------
-    facts : of the intervals, as in ``trust.json``; None = nothing is known.
-    """
-    follows = follows_of(facts)
-    if facts is None or follows is None:
-        return squared
-    factor = facts["factors"][list(facts["levels"]).index(SHOWN)]
-    return lambda half: follows.rms(np.nan_to_num(half) / factor) ** 2
-
-
-def follows_of(facts: Mapping[str, Any] | None) -> nf.Follows | None:
-    """How errors against the sample follow the spread; None where it is not known."""
-    if facts is None or SHOWN not in facts["levels"]:
-        return None
-    found = (facts.get("noise_free") or {}).get("follows")
-    return nf.Follows(**found) if found else None
-
-
 class _Scan:
     """A fine scan with the map on its own pixels."""
 
-    def __init__(self, piece: Piece, pair: Pair, enhanced: Reads, model: SpreadModel, plain: Reads | None) -> None:
+    def __init__(self, piece: Piece, pair: Pair, enhanced: Reads, plain: Reads | None) -> None:
         self._piece, self._pair = piece, pair
-        seen = np.asarray(enhanced(piece, piece.out_grid), np.float32)
-        self._ours = self._on_scan(seen) - pair.hr.array()
-        self._known = np.isfinite(self._ours)
-        self.spread = np.where(self._known, self._on_scan(model.spread(seen), order=1), np.float32(1))
+        self.ours = self._on_scan(enhanced(piece, piece.out_grid))
+        self._error = self.ours - pair.hr.array()
+        self._known = np.isfinite(self._error)
         self._roles = self._on_scan(sum((k + 1) * piece.role_fine(r) for k, r in enumerate(ROLES)), order=0)
         self._plain = None if plain is None else self._on_scan(plain(piece, piece.out_grid)) - pair.hr.array()
 
     def error(self, *roles: str) -> Floats:
         """Map less recorded pixel; NaN where it is not known, or of another role."""
-        return np.where(self._mask(roles), self._ours, np.float32(np.nan))
+        return np.where(self._mask(roles), self._error, np.float32(np.nan))
 
     def plain_error(self, *roles: str) -> Floats:
         """The same of the interpolation, on the same pixels."""
@@ -136,32 +111,39 @@ def _usable(piece: Piece, pair: Pair | None) -> bool:
     return pair is not None and same_size(pair, piece.out_grid) and pair.hr.grid.size <= LARGEST
 
 
-def _stop_factor(scans: Sequence[_Scan], follows: nf.Follows, side: int) -> float:
-    """What the errors foreseen from the training area are to be multiplied with to be those of the stop blocks."""
+def _as_on_stop_blocks(sample: SpreadModel, scans: Sequence[_Scan], side: int) -> SpreadModel:
+    """The errors foreseen from the training area, brought to the size of those on the stop blocks."""
     try:
         measured = nf.noise_free(nf.products_of([s.error("stop") for s in scans], side)).rms
     except InputError:
-        return 1.0
-    foreseen = _foreseen(scans, follows, "stop")
-    return measured / foreseen if foreseen > 0 and not math.isnan(measured) else 1.0
+        return sample
+    foreseen = _foreseen(scans, sample, "stop")
+    if math.isnan(measured) or not foreseen > 0:
+        return sample
+    return replace(sample, typical=sample.typical * measured / foreseen)
 
 
-def _foreseen(scans: Sequence[_Scan], follows: nf.Follows, role: str) -> float:
-    """Root mean square of the errors that the spread foretells, over the pixels of a role."""
-    squares = np.concatenate([follows.rms(s.spread[np.isfinite(s.error(role))].astype(np.float64)) for s in scans]) ** 2
-    return float(np.sqrt(squares.mean())) if squares.size else 0.0
+def _foreseen(scans: Sequence[_Scan], sample: SpreadModel, role: str) -> float:
+    """Root mean square of the errors foreseen for the pixels of a role."""
+    squares = [sample.spread(s.ours)[np.isfinite(s.error(role))].astype(np.float64) ** 2 for s in scans]
+    return float(np.sqrt(np.concatenate(squares).mean())) if any(v.size for v in squares) else 0.0
 
 
 def _sentence(found: nf.NoiseFree, facts: Mapping[str, Any]) -> str:
-    noise = f"Without the noise of the fine scan (± {found.noise_rms:.3g} grey levels, 1 sigma) the map"
+    noise = f"Without the noise of the fine scan (± {_grey(found.noise_rms)} grey levels, 1 sigma) the map"
     if math.isnan(found.rms):
-        return f"{noise} is off by at most {found.high:.3g} grey levels (rms); less cannot be told apart from noise."
-    off = f"is off by {found.rms:.3g} ± {found.standard_error:.2g} grey levels (rms on {found.blocks} test blocks"
-    said = f"{noise} {off}; between {found.low:.3g} and {found.high:.3g} whatever the shape of its errors)"
+        return f"{noise} is off by at most {_grey(found.high)} grey levels (rms); less cannot be told apart from noise."
+    rms, error, low, high = (_grey(v) for v in (found.rms, found.standard_error, found.low, found.high))
+    off = f"is off by {rms} ± {error} grey levels (rms on {found.blocks} test blocks"
+    said = f"{noise} {off}; between {low} and {high} whatever the shape of its errors)"
     if facts.get("gain_db") is not None:
         gain, error = facts["gain_db"], facts["gain_error_db"]
-        said += f", interpolation by {facts['interpolation_rms']:.3g}: {gain:+.1f} ± {error:.1f} dB"
+        said += f", interpolation by {_grey(facts['interpolation_rms'])}: {gain:+.1f} ± {error:.1f} dB"
     off_by = found.rms / max(facts["foreseen_rms"], 1e-12)
     if off_by > CLEARLY_OFF:
         said += f". That is {off_by:.1f} times what other blocks foretold"
     return said + "."
+
+
+def _grey(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"

@@ -125,8 +125,8 @@ def _noise_free(facts: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
     if found.get("rms") is None:
         return ()
     other = found.get("interpolation_rms")
-    beside = "" if other is None else f", interpolation {other:.3g}"
-    return (("error without the fine scan's noise", f"{found['rms']:.3g} grey levels (rms){beside}"),)
+    beside = "" if other is None else f", interpolation {other:.4g}"
+    return (("error without the fine scan's noise", f"{found['rms']:.4g} grey levels (rms){beside}"),)
 
 
 def _overview(done: Finished) -> rp.Scene:

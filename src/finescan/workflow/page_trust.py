@@ -118,7 +118,7 @@ def _noise_free(facts: Mapping[str, Any]) -> list[str]:
     found = facts.get("noise_free")
     if not found:
         return []
-    if "follows" not in found:
+    if "spread_model" not in found:
         return [found["sentence"]]
     return [
         f"{found['sentence']} {NOISE_FREE_FILE} holds it for every pixel, as ± of a 90 % interval: estimated, not "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,7 @@ from finescan.rescan.doubt import flag_sentences
 from finescan.values import Grid, Image, StagePose, TrustMap, Verdict, Warp
 from finescan.workflow.finished import FinishedFolder, open_finished
 from finescan.workflow.folder import make_folder
-from finescan.workflow.noise_free import follows_of, squared_error
-from finescan.workflow.pasting import FULL, MEASURED_FILE, UNCERTAINTY_FILE, with_grey
+from finescan.workflow.pasting import FULL, MEASURED_FILE, NOISE_FREE_FILE, UNCERTAINTY_FILE, with_grey
 from finescan.workflow.reading import Outcome, as_planned
 
 PLAN_FILE, PICTURE_FILE = "rescan.json", "rescan.png"
@@ -133,10 +132,9 @@ def error_map(run: FinishedFolder, coarse: Image, trust: TrustMap) -> NDArray[np
 
     From the run's calibrated intervals, or without them from the local variance of the coarse map and its flags.
     """
-    half, measured = run.path / UNCERTAINTY_FILE, run.path / MEASURED_FILE
-    if half.exists():
-        squared = squared_error(run.state["steps"].get("intervals"))
-        error = rescan.interval_error(_on_result(half, coarse, run), trust, squared)
+    half, measured = _half_widths(run), run.path / MEASURED_FILE
+    if half is not None:
+        error = rescan.interval_error(_on_result(half, coarse, run), trust)
     else:
         yardstick = run.state["steps"]["enhance"].get("yardstick") or {}
         error = rescan.expected_error(coarse.array(), trust, noise_sigma=float(yardstick.get("noise_sigma") or 0.0))
@@ -147,14 +145,13 @@ def error_map(run: FinishedFolder, coarse: Image, trust: TrustMap) -> NDArray[np
 
 def error_unit(run: FinishedFolder) -> str:
     """What :func:`error_map` holds, for readers."""
-    if not (run.path / UNCERTAINTY_FILE).exists():
-        return ERROR_UNIT
-    return interval_unit(run.state["steps"].get("intervals"))
+    half = _half_widths(run)
+    return ERROR_UNIT if half is None else SAMPLE_UNIT if half.name == NOISE_FREE_FILE else INTERVAL_UNIT
 
 
-def interval_unit(facts: Mapping[str, Any] | None) -> str:
-    """What expected squared errors from intervals are, for readers; ``facts`` are those of the intervals."""
-    return INTERVAL_UNIT if follows_of(facts) is None else SAMPLE_UNIT
+def _half_widths(run: FinishedFolder) -> Path | None:
+    """The file of half widths that expected errors come from: a new scan takes errors away, not its own noise."""
+    return next((p for n in (NOISE_FREE_FILE, UNCERTAINTY_FILE) if (p := run.path / n).exists()), None)
 
 
 def _on_result(path: Path, coarse: Image, run: FinishedFolder) -> Image:

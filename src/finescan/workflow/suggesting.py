@@ -16,8 +16,7 @@ from finescan.rescan.doubt import flag_sentences
 from finescan.trust import Consistency
 from finescan.values import Grid, Image, Pair, TrustMap
 from finescan.workflow.intervals import Intervals
-from finescan.workflow.noise_free import squared_error
-from finescan.workflow.rescanning import ERROR_UNIT, interval_unit, scanned_mask
+from finescan.workflow.rescanning import ERROR_UNIT, INTERVAL_UNIT, SAMPLE_UNIT, scanned_mask
 
 MOST = 10  # places
 ACROSS = 8  # a place is at most this part of the map along each side
@@ -71,10 +70,12 @@ class Expected:
 
 def expected(lr: Image, flags: TrustMap, intervals: Intervals, check: Consistency) -> Expected:
     """From the run's calibrated intervals, or without them from the local variance of the coarse map and its flags."""
-    half = intervals.uncertainty
+    half, unit = intervals.noise_free, SAMPLE_UNIT
+    if half is None:
+        half, unit = intervals.uncertainty, INTERVAL_UNIT
     if half is None:
         return Expected(rescan.expected_error(lr.array(), flags, noise_sigma=check.noise_sigma), ERROR_UNIT)
-    return Expected(rescan.interval_error(half, flags, squared_error(intervals.facts)), interval_unit(intervals.facts))
+    return Expected(rescan.interval_error(half, flags), unit)
 
 
 def suggest(

@@ -115,15 +115,37 @@ def test_the_strongest_of_boxes_are_those_of_the_whole():
             k: (rng.random(shape) ** n).astype(np.float32).round(2) for k, n in zip(doubt.KINDS, powers, strict=True)
         }
         masks, limits = doubt_flags.doubted(maps, usable)
-        strongest = doubt_flags.Strongest(int(doubt_flags.SHARE * usable.sum()))
+        strongest = doubt_flags.Strongest(int(doubt_flags.SHARE * usable.sum()), shape)
         for first in range(0, 20, 4):
             box = slice(first, first + 4), slice(0, 20), slice(0, 20)
-            strongest.add({k: p[box] for k, p in maps.items()}, usable[box], box, shape)
+            strongest.add({k: p[box] for k, p in maps.items()}, usable[box], box)
         found, again = strongest.flagged()
         assert again == limits and strongest._found["omission"].size <= 2 * strongest.room + 1
         for kind, mask in masks.items():
             assert np.array_equal(np.sort(found[kind]), np.flatnonzero(mask))
         assert sum(m.sum() for m in masks.values()) <= strongest.room
+
+
+@pytest.mark.parametrize("shape", [(31, 40), (12, 13, 14)])
+def test_places_in_which_little_is_expected_to_be_wrong_are_left_out(shape):
+    rng = np.random.default_rng(1)
+    maps = {k: np.where(rng.random(shape) > 0.97, rng.uniform(0.02, 0.15, shape), 0) for k in doubt.KINDS}
+    maps["omission"][..., -1] = np.where(rng.random(shape[:-1]) > 0.8, 0.1, 0)  # both ends of rows: not neighbours
+    maps["omission"][..., 0] = np.where(rng.random(shape[:-1]) > 0.8, 0.1, 0)
+    maps = {k: p.astype(np.float32) for k, p in maps.items()}
+    usable = rng.random(shape) > 0.1
+    masks, limits = doubt_flags.doubted(maps, usable)
+    some = 0
+    for kind, p in maps.items():
+        every = usable & (p >= limits[kind])
+        places, count = ndimage.label(every, np.ones((3,) * len(shape)))
+        total = np.asarray(ndimage.sum(p.astype(np.float64), places, np.arange(count + 1)))
+        total[0] = 0
+        assert np.array_equal(masks[kind], total[places] >= doubt_flags.PLACE)
+        some += 0 < masks[kind].sum() < every.sum()
+    assert some == 2
+    none, _ = doubt_flags.doubted({k: 0 * p for k, p in maps.items()}, usable)
+    assert not any(m.any() for m in none.values())
 
 
 def test_nothing_is_said_outside_a_round_field_of_view_and_its_zeros_are_no_pores(scene, wrong):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import coo_array, csgraph
 
 from finescan.trust.consistency import Consistency
 from finescan.trust.doubt import KINDS, Doubts, covered
@@ -24,7 +25,8 @@ from finescan.values import Circle, Grid, Image
 BAND_PX = 1 << 22  # fine pixels at a time
 BOX_PX = 1 << 25  # fine voxels at a time, with those around
 SHARE = 0.05  # of the area is flagged at most …
-LEAST = 0.03  # … and nothing that is less probable than this
+LEAST = 0.03  # … and nothing that is less probable than this,
+PLACE = 0.2  # and no place in which fewer coarse pixels than this are expected to be wrong (the sum over the place)
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -127,7 +129,7 @@ def doubted(maps: dict[str, Floats], usable: Mask) -> tuple[dict[str, Mask], dic
     """The coarse pixels that are flagged, and the least probability of those of either kind.
 
     At most :data:`SHARE` of the usable area is flagged, half of it for each kind of error; what one kind leaves is the
-    other's. And no pixel below :data:`LEAST`.
+    other's. And no pixel below :data:`LEAST`, and no place (pixels that touch) with less than :data:`PLACE` in all.
 
     Parameters
     ----------
@@ -137,7 +139,33 @@ def doubted(maps: dict[str, Floats], usable: Mask) -> tuple[dict[str, Mask], dic
     room = int(SHARE * usable.sum())
     wanted = {k: int(np.count_nonzero(usable & (p >= LEAST))) for k, p in maps.items()}
     limits = _limits({k: p[usable] for k, p in maps.items()}, wanted, room)
-    return {k: usable & (p >= limits[k]) for k, p in maps.items()}, limits
+    masks = {k: usable & (p >= limits[k]) for k, p in maps.items()}
+    for kind, mask in masks.items():
+        index = np.flatnonzero(mask)
+        mask.reshape(-1)[index[~_likely(index, maps[kind].reshape(-1)[index], mask.shape)]] = False
+    return masks, limits
+
+
+def _likely(index: NDArray[np.int64], p: Floats, shape: Sequence[int]) -> Mask:
+    """Which of these pixels (flat indices, ascending, and probabilities) lie in places that are worth a look.
+
+    Only the pixels themselves are held, of which a large volume has few.
+    """
+    if not index.size:
+        return np.zeros(0, bool)
+    wider = tuple(n + 1 for n in shape)  # so that no neighbour is beyond an end
+    flat = np.ravel_multi_index(np.unravel_index(index, tuple(shape)), wider)
+    ends = []
+    for step in np.ndindex(*(3,) * len(shape)):
+        away = int(np.ravel_multi_index(step, wider)) - int(np.ravel_multi_index((1,) * len(shape), wider))
+        if away > 0:  # the others are the same pairs, the other way round
+            at = np.searchsorted(flat, flat + away)
+            first = np.flatnonzero(flat[np.minimum(at, flat.size - 1)] == flat + away)
+            ends.append(np.stack([first, at[first]]))
+    one, other = np.concatenate(ends, axis=1)
+    pairs = coo_array((np.ones(one.size, bool), (one, other)), shape=(flat.size, flat.size))
+    count, place = csgraph.connected_components(pairs, directed=False)
+    return np.asarray((np.bincount(place, p, minlength=count) >= PLACE)[place], bool)
 
 
 def _limits(found: Maps, wanted: dict[str, int], room: int) -> dict[str, float]:
@@ -160,20 +188,22 @@ class Strongest:
     Parameters
     ----------
     room : how many voxels may be flagged.
+    shape : of the volume.
     """
 
     room: int
+    shape: tuple[int, ...]
     wanted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     _index: dict[str, NDArray[np.int64]] = field(default_factory=lambda: {k: np.zeros(0, np.int64) for k in KINDS})
     _found: Maps = field(default_factory=lambda: {k: np.zeros(0, np.float32) for k in KINDS})
 
-    def add(self, maps: Maps, usable: Mask, box: tuple[slice, ...], shape: Sequence[int]) -> None:
-        """The probabilities in a box of a volume of this shape."""
+    def add(self, maps: Maps, usable: Mask, box: tuple[slice, ...]) -> None:
+        """The probabilities in a box."""
         for kind, p in maps.items():
             at = np.nonzero(usable & (p >= LEAST))
             whole = [i + s.start for i, s in zip(at, box, strict=True)]
             self.wanted[kind] += at[0].size
-            index = np.concatenate([self._index[kind], np.ravel_multi_index(whole, tuple(shape)).astype(np.int64)])
+            index = np.concatenate([self._index[kind], np.ravel_multi_index(whole, self.shape).astype(np.int64)])
             found = np.concatenate([self._found[kind], p[at]])
             if found.size > 2 * self.room + 1:  # one more than may be flagged says where to stop
                 kept = np.argpartition(found, found.size - self.room - 1)[-self.room - 1 :]
@@ -183,4 +213,10 @@ class Strongest:
     def flagged(self) -> tuple[dict[str, NDArray[np.int64]], dict[str, float]]:
         """Per kind the flat indices of what is flagged, and the least probability there."""
         limits = _limits(self._found, self.wanted, self.room)
-        return {k: self._index[k][p >= limits[k]] for k, p in self._found.items()}, limits
+        out = {}
+        for kind, p in self._found.items():
+            chosen = np.flatnonzero(p >= limits[kind])
+            chosen = chosen[np.argsort(self._index[kind][chosen])]
+            index = self._index[kind][chosen]
+            out[kind] = index[_likely(index, p[chosen], self.shape)]
+        return out, limits

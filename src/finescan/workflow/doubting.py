@@ -22,7 +22,7 @@ from finescan.workflow.judging import on_grid
 
 LEARNED_FROM = ("train", "stop")  # the test blocks judge
 TELLING = 5  # wrong and right objects in the test blocks from which a ranking is stated
-_VERSION, _ROWS = 1, 512
+_VERSION, _ROWS = 2, 512
 WORDS = {"omission": "lost", "invention": "invented"}
 FOREIGN = (
     "Coarse and fine scan show different things, so lost and invented objects are not predicted: no pixel is "
@@ -121,6 +121,7 @@ def facts_of(
         "objects": objects.kind,
         "threshold": None if doubts.sought is None else doubts.sought.threshold,
         "least_probability": doubt_flags.LEAST,
+        "least_sum_of_a_place": doubt_flags.PLACE,
         "largest_share": doubt_flags.SHARE,
         "limits": limits,
         "shares": {kind: shares[kind] for kind in doubt.KINDS},

@@ -83,10 +83,10 @@ def mark_learned_volume(
     inside = circle.mask(part.grid)
     usable = ~flags.where("no_data") & inside
     untrained = flags.where("untrained")
-    strongest = doubt_flags.Strongest(int(doubt_flags.SHARE * np.count_nonzero(usable)))
+    strongest = doubt_flags.Strongest(int(doubt_flags.SHARE * np.count_nonzero(usable)), part.grid.shape)
     for box, maps in doubt_flags.doubt_boxes(enhanced, part, check, doubts, circle):
         maps["invention"][untrained[box]] = 0  # interpolation invents nothing
-        strongest.add(maps, usable[box], box, part.grid.shape)
+        strongest.add(maps, usable[box], box)
     found, limits = strongest.flagged()
     return marked_as(flags, found), limits
 

@@ -55,6 +55,9 @@ def test_intervals_of_a_model_hold_on_another_map_of_the_sample(model, elsewhere
     assert np.mean(np.abs(error[seen]) <= width[seen]) == pytest.approx(0.9, abs=0.03)
     assert np.mean(np.abs(error[seen]) <= 0.7 * width[seen]) < 0.83  # narrower ones would not do
     assert outcome.facts["intervals"]["file"] == str(tmp_path / "out.uncertainty.tif")
+    sample = io.read(tmp_path / "out.uncertainty_noise_free.tif").array()
+    assert (sample <= half.array()).all() and sample.mean() < 0.97 * half.array().mean()
+    assert "the noise of a fine scan set aside" in outcome.text
     assert "out.uncertainty.tif: half width of the 90 % interval" in outcome.text
     assert "held-out blocks held" in outcome.text and "follows from the likeness of the maps alone" in outcome.text
 

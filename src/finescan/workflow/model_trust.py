@@ -147,10 +147,11 @@ def with_flags(enhanced: Enhanced, lr: Image, carried: Carried, likeness: str) -
     return replace(enhanced, trust=flags, notes=(*enhanced.notes, CHECKED))
 
 
-def intervals_path(output: Path) -> Path:
-    """Where the half widths of an enhanced file go: a store beside a store, else a TIFF."""
+def intervals_paths(output: Path) -> tuple[Path, Path]:
+    """Where the half widths of an enhanced file go, of recorded pixels and of the sample: as it is, a store or a TIFF."""
     suffix = ".ome.zarr" if output.name.endswith(".zarr") else ".tif"
-    return output.with_name(output.name.split(".")[0] + ".uncertainty" + suffix)
+    stem = output.name.split(".")[0]
+    return output.with_name(f"{stem}.uncertainty{suffix}"), output.with_name(f"{stem}.uncertainty_noise_free{suffix}")
 
 
 def with_intervals(
@@ -171,12 +172,17 @@ def with_intervals(
     if carried.facts is None or likeness == "unlike":
         why_not = carried.why_not or "There are no intervals: the map is unlike the area they were calibrated on."
         return replace(enhanced, notes=(*enhanced.notes, why_not)), {"intervals": None}
-    half = intervals_from(carried.facts, enhanced.image, flags=enhanced.trust).uncertainty
-    assert half is not None  # carried_by asked for that level
-    path = intervals_path(output)
-    io.write(path, Image(half.data, half.grid, path.name, half.acquisition), overwrite=overwrite)
-    notes = (*enhanced.notes, _sentence(carried.facts, path, likeness))
-    return replace(enhanced, notes=notes), {"intervals": {**carried.facts, "file": str(path)}}
+    intervals = intervals_from(carried.facts, enhanced.image, flags=enhanced.trust)
+    paths = intervals_paths(output)
+    files = []
+    for path, half in zip(paths, (intervals.uncertainty, intervals.noise_free), strict=True):
+        if half is not None:
+            io.write(path, Image(half.data, half.grid, path.name, half.acquisition), overwrite=overwrite)
+            files.append(str(path))
+    notes = [*enhanced.notes, _sentence(carried.facts, paths[0], likeness)]
+    if len(files) > 1:
+        notes.append(f"{files[1]}: the same for the sample itself, the noise of a fine scan set aside.")
+    return replace(enhanced, notes=tuple(notes)), {"intervals": {**carried.facts, "file": files[0], "files": files}}
 
 
 def _sentence(facts: dict[str, Any], path: Path, likeness: str) -> str:

@@ -156,11 +156,11 @@ def enhance_file(
     from finescan.enhancement import EnhanceConfig, enhance
     from finescan.models import load_model, require_ratio
     from finescan.workflow.comparing import prepare
-    from finescan.workflow.model_trust import carried_by, intervals_path, with_flags, with_intervals
+    from finescan.workflow.model_trust import carried_by, intervals_paths, with_flags, with_intervals
     from finescan.workflow.volume_verbs import enhance_volume_file, flags_path, published, require_one_kind
 
     output = Path(output)
-    for path in (output, flags_path(output), intervals_path(output)):
+    for path in (output, flags_path(output), *intervals_paths(output)):
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists. Choose another name, or pass --overwrite.")
     loaded = [load_model(Path(m)) for m in (model, *then)]

@@ -33,7 +33,7 @@ NORMAL_90 = 1.645  # half width of the 90 % interval of a normal distribution ov
 AXES_AGREE = 1.25  # ratio of the mean squared errors along the two axes, up to which their mean counts
 TOLD_APART = 2.0  # standard errors above zero from which an error is told apart from noise
 _LINE, _PARABOLA = (0.0, 2.0, -1.0), (0.0, 4 / 3, -1 / 3)  # weights of the products 0, 1 and 2 pixels apart
-_MIDDLE = (0.0, 5 / 3, -2 / 3)
+_MIDDLE, _SELF = (0.0, 5 / 3, -2 / 3), (1.0, 0.0, 0.0)
 _SAMPLES, _DEPENDENT = 200_000, 3.0  # products fitted; neighbouring ones repeat each other: so many count as one
 _UNSURE = 0.5  # standard deviation of a weight of log squared error from twice that of log |difference|
 
@@ -85,14 +85,18 @@ class Products:
         """Triples of neighbouring pixels along an axis."""
         return int(self.counts.sum(axis=0).min())
 
-    def squares(self, weights: Sequence[float], left_out: int | None = None) -> float:
-        """A mean square: the products weighted, the axes taken together; without one block where that is asked for."""
-        keep = np.arange(len(self.sums)) != left_out
-        means = self.sums[keep].sum(axis=0) / np.maximum(self.counts[keep].sum(axis=0), 1)[:, None]
-        along = means @ np.array(weights)
-        middle = means @ np.array(_MIDDLE)
-        low, high = int(np.argmin(middle)), int(np.argmax(middle))
-        return float(along.mean() if middle[high] <= AXES_AGREE * middle[low] else along[low])
+    def squares(self, weights: Sequence[float]) -> NDArray[np.float64]:
+        """Mean squares, the products weighted and the axes taken together: of all, then without each of the blocks."""
+        sums, counts = self.sums.sum(axis=0), self.counts.sum(axis=0)
+        sums, counts = (
+            np.concatenate([sums[None], sums - self.sums]),
+            np.concatenate([counts[None], counts - self.counts]),
+        )
+        means = sums / np.maximum(counts, 1)[:, :, None]
+        along, middle = means @ np.array(weights), means @ np.array(_MIDDLE)
+        low, high = middle.min(axis=1), middle.max(axis=1)
+        lower = np.take_along_axis(along, middle.argmin(axis=1)[:, None], axis=1)[:, 0]
+        return np.where(high <= AXES_AGREE * low, along.mean(axis=1), lower)
 
 
 def products_of(errors: Sequence[Floats], side: int) -> Products:
@@ -132,9 +136,8 @@ def products_of(errors: Sequence[Floats], side: int) -> Products:
 
 def noise_free(products: Products) -> NoiseFree:
     """The error of a map against the sample."""
-    middle, error = _with_error(lambda left_out: products.squares(_MIDDLE, left_out), len(products.sums))
-    low, high = (max(0.0, products.squares(w)) for w in (_PARABOLA, _LINE))
-    recorded = products.squares((1.0, 0.0, 0.0))
+    middle, error = _with_error(products.squares(_MIDDLE))
+    low, high, recorded = (max(0.0, float(products.squares(w)[0])) for w in (_PARABOLA, _LINE, _SELF))
     known = middle > TOLD_APART * error
     rms = math.sqrt(middle) if known else math.nan
     return NoiseFree(
@@ -156,12 +159,8 @@ def gain_db(ours: Products, other: Products) -> tuple[float, float]:
     """
     if math.isnan(noise_free(ours).rms) or math.isnan(noise_free(other).rms):
         return math.nan, math.nan
-
-    def gain(left_out: int | None) -> float:
-        squares = [max(p.squares(_MIDDLE, left_out), 1e-300) for p in (other, ours)]
-        return 10 * math.log10(squares[0] / squares[1])
-
-    return _with_error(gain, len(ours.sums))
+    theirs, mine = (np.maximum(p.squares(_MIDDLE), 1e-300) for p in (other, ours))
+    return _with_error(10 * np.log10(theirs / mine))
 
 
 def fit_noise_free(seen: Sequence[Floats], errors: Sequence[Floats], model: SpreadModel) -> SpreadModel:
@@ -223,7 +222,7 @@ def _triples(error: Floats, axis: int) -> tuple[tuple[NDArray[np.intp], ...], li
     return at if axis == 0 else at[::-1], [(a * a + b * b + c * c) / 3, (a * b + b * c) / 2, a * c]
 
 
-def _with_error(value: Any, blocks: int) -> tuple[float, float]:
-    """A figure and its standard error, by leaving out one block after the other (jackknife)."""
-    each = np.array([value(k) for k in range(blocks)])
-    return float(value(None)), float(math.sqrt((blocks - 1) * np.mean((each - each.mean()) ** 2)))
+def _with_error(values: NDArray[np.float64]) -> tuple[float, float]:
+    """A figure and its standard error, from that of all blocks and those with one of them left out (jackknife)."""
+    each = values[1:]
+    return float(values[0]), float(math.sqrt((len(each) - 1) * np.mean((each - each.mean()) ** 2)))

@@ -10,7 +10,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from finescan.errors import InputError
-from finescan.trust import judge_volume_locally, shell_correlation, volume_scores
+from finescan.trust import judge_volume_locally, local_volumes, shell_correlation, volume_scores
 from finescan.trust.local_judgement import UsefulPixel, judge_locally, local_facts
 from finescan.trust.local_resolution import FWHM, local_blur, local_rings
 from finescan.trust.local_similarity import local_ms_ssim, scales
@@ -118,7 +118,8 @@ def test_small_windows_have_one_scale_which_is_the_ssim_of_scikit_image():
 
 
 # ---------------------------------------------------------------------------------------- box by box
-def test_no_figure_depends_on_the_boxes_and_no_more_than_a_box_is_read():
+def test_no_figure_depends_on_the_boxes_and_no_more_than_a_box_is_read(monkeypatch):
+    monkeypatch.setattr(local_volumes, "NOISE_VOXELS", 30_000)
     long = np.round(grains((20, 24, 260), 2)).astype(np.uint8)
     result = np.round(ndimage.gaussian_filter(long.astype(np.float32), (0, 0, 1.2))).astype(np.uint16)
     lazy, fine, grid = Counting(result), Counting(long), Grid.of(long.shape, 500.0)

@@ -52,9 +52,8 @@ def noise_by_grey(values: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.
 
     Source of the mask: Immerkaer 1996, doi:10.1006/cviu.1996.0060.
     """
-    around = (*(1,) * (values.ndim - 2), 3, 3)
-    rough = np.abs(ndimage.convolve(values, _DIAGONAL.astype(np.float32).reshape(around), mode="nearest"))
-    inside = ndimage.binary_erosion(known, np.ones(around))
+    rough = np.abs(second_differences(values))
+    inside = ndimage.binary_erosion(known, np.ones((*(1,) * (values.ndim - 2), 3, 3)))
     if not inside.any():
         return np.zeros(1), np.zeros(1)
     grey = ndimage.gaussian_filter(values, 2.0, mode="nearest")[inside]
@@ -62,6 +61,12 @@ def noise_by_grey(values: Floats, known: NDArray[np.bool_]) -> tuple[NDArray[np.
     parts = np.array_split(np.argsort(grey, kind="stable"), max(1, min(LEVELS, grey.size // _PER_LEVEL)))
     levels = np.array([np.median(grey[p]) for p in parts], np.float64)
     return levels, np.array([1.4826 * np.median(rough[p]) for p in parts], np.float64)
+
+
+def second_differences(values: Floats) -> Floats:
+    """Along both diagonals of a picture, or of every slice of a volume; of white noise they have its variance."""
+    mask = _DIAGONAL.astype(np.float32).reshape((*(1,) * (values.ndim - 2), 3, 3))
+    return np.asarray(ndimage.convolve(values, mask, mode="nearest"))
 
 
 def nearby_largest(values: Floats, radius_px: Sequence[float]) -> Floats:

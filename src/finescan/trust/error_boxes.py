@@ -5,18 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from finescan.errors import InputError
 from finescan.trust.bands import gathered
 from finescan.trust.consistency import SMOOTH_PX, Consistency, residual_map
-from finescan.trust.error_maps import ErrorMaps, Unit, compared
-from finescan.trust.volume_consistency import blur_reach, degrade_volume_onto
+from finescan.trust.error_maps import ErrorMaps, Unit, compared, sizes
+from finescan.trust.noise_colour import NOISE_VOXELS, noise_colour
+from finescan.trust.volume_consistency import blur_reach, degrade_volume_onto, middle_box
 from finescan.values import Grid, Image, Region
 
 BOX_PX = 128  # fine voxels along an edge of the boxes that are worked on, before their surroundings are added
-_UNIT_VOXELS = 1 << 21  # fine voxels that gain, offset and noise are taken from
 _AVERAGED = 2 * math.ceil(4 * SMOOTH_PX) + 1  # coarse voxels that two local averages reach
 _ENOUGH = 64
 
@@ -37,7 +38,8 @@ def volume_error_maps(
 
     Returns
     -------
-    ErrorMaps on the region's own grid. Gain, offset and noise are those of two million voxels around the middle.
+    ErrorMaps on the region's own grid. Gain, offset and noise are those of two million voxels around the middle; the
+    noise may be shared by neighbours (:func:`finescan.trust.noise_colour.noise_colour`).
 
     Raises
     ------
@@ -48,7 +50,8 @@ def volume_error_maps(
             f"Errors are mapped on one grid, but {enhanced.name} is {enhanced.grid} and {fine.name} is {fine.grid}. "
             "Resample the fine volume onto the grid of the enhanced one."
         )
-    factor, unit = lr.grid.sr_factor(fine.grid), _unit(enhanced, fine)
+    factor = lr.grid.sr_factor(fine.grid)
+    unit = _unit(enhanced, fine, factor)
     maps = ErrorMaps(*(np.full(region.shape, np.nan, np.float32) for _ in range(3)))
     for inner in _parts(region, [max(1, round(box_px / f)) for f in factor]):
         wide = Region.clipped(lr.grid, [a - _AVERAGED for a in inner.start], [b + _AVERAGED for b in inner.stop])
@@ -69,9 +72,9 @@ def volume_error_maps(
     return maps
 
 
-def _unit(enhanced: Image, fine: Image) -> Unit:
+def _unit(enhanced: Image, fine: Image, factor: tuple[float, ...]) -> Unit:
     """From the middle of both."""
-    box = _middle(fine.grid)
+    box = middle_box(fine.grid)
     ours, recorded = (np.asarray(i.data[box.slices]).astype(np.float32) for i in (enhanced, fine))
     known = np.isfinite(ours) & np.isfinite(recorded)
     if known.sum() < _ENOUGH:
@@ -79,16 +82,12 @@ def _unit(enhanced: Image, fine: Image) -> Unit:
             f"At least {_ENOUGH} voxels around the middle must be known in both volumes to map errors, but "
             f"{int(known.sum())} are. Check the mask, and that both volumes lie in one frame."
         )
-    return Unit.of(ours, recorded, known)
-
-
-def _middle(grid: Grid) -> Region:
-    shape = list(grid.shape)
-    while math.prod(shape) > _UNIT_VOXELS:
-        longest = shape.index(max(shape))
-        shape[longest] -= max(1, shape[longest] // 16)
-    start = tuple((n - m) // 2 for n, m in zip(grid.shape, shape, strict=True))
-    return Region(grid, start, tuple(a + m for a, m in zip(start, shape, strict=True)))
+    unit = Unit.of(ours, recorded, known)
+    part = middle_box(box.own_grid, NOISE_VOXELS).slices
+    if not known[part].any():
+        return unit
+    one, other = (np.where(known, v - v[known].mean(), 0).astype(np.float32)[part] for v in (ours, recorded))
+    return replace(unit, colour=tuple(noise_colour([one], other, known[part], sizes(factor))))
 
 
 def _parts(region: Region, each: Sequence[int]) -> Iterator[Region]:

@@ -114,6 +114,7 @@ class Unit:
     middle : grey level of the fine scan that both are taken from.
     levels, sigmas : grey levels less ``middle``, and the standard deviation of the fine scan's noise at each.
     least : noise counts as no less.
+    colour : per size, how much stronger than white the noise is.
     """
 
     gain: float
@@ -122,6 +123,7 @@ class Unit:
     levels: NDArray[np.float64]
     sigmas: NDArray[np.float64]
     least: float
+    colour: tuple[float, ...] = (1.0,) * len(SIZES_PX)
 
     @classmethod
     def of(cls, ours: Floats, recorded: Floats, known: NDArray[np.bool_]) -> Unit:
@@ -151,9 +153,8 @@ def compared(
     noise = np.maximum(np.interp(ours, unit.levels, unit.sigmas), unit.least)
     missing, extra = (np.zeros(known.shape, np.float32) for _ in range(2))
     radius = [max(SHIFT_PX * f, 1.0) for f in factor]
-    for size in SIZES_PX:
-        sigma = [max(size * f, LEAST_SIGMA_PX) for f in factor]
-        limit = (SIGMAS * noise_gain(sigma) * noise).astype(np.float32)
+    for sigma, colour in zip(sizes(factor), unit.colour, strict=True):
+        limit = (SIGMAS * noise_gain(sigma) * colour * noise).astype(np.float32)
         a, b = band(ours, sigma), band(recorded, sigma)
         for sign in (1, -1):
             missing = np.maximum(missing, lacking(sign * b, sign * a, radius) / limit)
@@ -161,6 +162,11 @@ def compared(
     outside = ~known
     missing[outside], extra[outside] = np.nan, np.nan
     return missing, extra
+
+
+def sizes(factor: tuple[float, ...]) -> list[list[float]]:
+    """Sigma of the structures looked at, fine pixels along each axis."""
+    return [[max(size * f, LEAST_SIGMA_PX) for f in factor] for size in SIZES_PX]
 
 
 def lacking(shown: Floats, by: Floats, radius: list[float]) -> Floats:

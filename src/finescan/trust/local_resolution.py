@@ -131,7 +131,7 @@ class LocalRings:
     resolution_nm : (rows, columns) of windows: period at which the correlation falls below the threshold. Two pixels
         if it never does; NaN where the window is not used, or where the two agree on nothing that a window can tell.
     pooled : the curve of all windows together.
-    limit : the curve a perfect image would have: the fine scan's own white noise agrees with nothing.
+    limit : the curve a perfect image would have: the fine scan's own noise agrees with nothing.
     """
 
     resolution_nm: Floats
@@ -248,13 +248,23 @@ class RingSums:
         cross, one, two = (self.products[k].sum(axis=0) for k in ((name, ""), (name, name), ("", "")))
         return self._curve(cross, one, two, len(self.products["", ""]))
 
-    def limit(self, variance: float) -> RingCurve:
-        """Of an image that is the fine scan without its white noise, in all windows together."""
+    def limit(self, variance: float | Array) -> RingCurve:
+        """Of an image that is the fine scan without its noise, in all windows together.
+
+        Parameters
+        ----------
+        variance : of the noise, if it is white; or per ring, that of white noise as strong as it is there.
+        """
         power, windows = self.products["", ""].sum(axis=0), len(self.products["", ""])
         per_window = 2 * self.count * float((taper((self.size_px,) * len(self.pixel_size_nm)) ** 2).sum())
         noise = per_window * windows
         # the noisiest rings hold at most noise: it cannot be stronger than they are
-        variance = min(variance, float((power / noise)[-max(2, len(power) // 8) :].mean()))
+        last = slice(-max(2, len(power) // 8), None)
+        most = float((power / noise)[last].mean())
+        if isinstance(variance, np.ndarray):
+            variance = variance * min(1.0, most / max(float(variance[last].mean()), 1e-12))
+        else:
+            variance = min(variance, most)
         signal = np.maximum(power - variance * noise, 0)
         return self._curve(signal, signal, power, windows)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from finescan.errors import InputError
 from finescan.trust.local_judgement import LocalJudgement
-from finescan.trust.local_resolution import THRESHOLD, LocalRings, RingSums, local_blur, white_noise, widths_nm
+from finescan.trust.local_resolution import THRESHOLD, LocalRings, RingSums, local_blur, widths_nm
 from finescan.trust.local_similarity import local_ms_ssim
 from finescan.trust.local_windows import (
     ALIGNED,
@@ -25,6 +25,8 @@ from finescan.trust.local_windows import (
     usual_step,
     window_sums,
 )
+from finescan.trust.noise_colour import NOISE_VOXELS, noise_spectrum
+from finescan.trust.volume_consistency import middle_box
 from finescan.values import Grid
 
 BOX_PX = 96  # voxels along an edge of the boxes that are worked on, before their surroundings are added
@@ -74,7 +76,7 @@ def judge_volume_locally(
     if laid is None:
         return None
     sigma, detail, alike = ({k: np.full(laid.shape, np.nan, np.float32) for k in images} for _ in range(3))
-    sums, noise = [], []
+    sums = []
     for some in _groups(laid, box_px):
         used = laid.used[some]
         if not used.any():
@@ -82,15 +84,13 @@ def judge_volume_locally(
         values, truth, counts = held.read(_voxels(some, laid))
         windows = Windows(counts, laid.size_px, laid.step_px, used)
         sums.append(RingSums.of(values, truth, windows, grid.pixel_size_nm))
-        noise.append((white_noise(truth, counts), np.count_nonzero(used)))
         blur = _blur(held, some, laid)
         for name, value in values.items():
             sigma[name][some] = blur[name]
             detail[name][some][used] = sums[-1].resolutions(name, THRESHOLD)
             alike[name][some] = local_ms_ssim(value, truth, windows, data_range=data_range)
     joined = RingSums.joined(sums)
-    variance, weight = np.array(noise, np.float64).T
-    limit = joined.limit(float(np.average(variance, weights=weight)))
+    limit = joined.limit(_noise(held, joined))
     rings = {k: LocalRings(v, joined.pooled(k), limit) for k, v in detail.items()}
     return LocalJudgement(laid, laid.grid(grid), sigma, rings, alike)
 
@@ -145,6 +145,17 @@ def _laid(held: _Held) -> Laid | None:
         )
 
     return often_enough(laid(size) for size in SIZES_PX[3] if min(extent) >= size)
+
+
+def _noise(held: _Held, sums: RingSums) -> NDArray[np.float64]:
+    """Variance of the noise in every shell, from the middle of the volumes."""
+    values, truth, known = held.read(middle_box(held.grid, NOISE_VOXELS).slices)
+    if not known.any():
+        return np.zeros(len(sums.count))
+    volumes = [np.where(known, v - v[known].mean(), 0).astype(np.float32) for v in (*values.values(), truth)]
+    frequency, variance = noise_spectrum(volumes[:-1], volumes[-1], known)
+    voxel_nm = float(np.prod(held.grid.pixel_size_nm)) ** (1 / held.grid.ndim)
+    return np.interp((sums.edges[1:] + sums.edges[:-1]) / 2 * voxel_nm, frequency, variance)
 
 
 def _groups(laid: Laid, box_px: int) -> Iterator[Box]:

@@ -79,7 +79,7 @@ def calibrate_volume(
     InputError : fewer than 64 usable coarse voxels, or no overlap.
     """
     (low, high), (dark, bright) = closed(rails), closed(fine_rails)
-    part = fine.crop(_middle(fine.grid))
+    part = fine.crop(middle_box(fine.grid))
     region = _under(part, coarse)
     recorded = coarse.crop(region)
     values = np.asarray(recorded.data, np.float32)
@@ -175,10 +175,10 @@ def _apply(along: Sequence[sparse.csr_matrix], values: Floats) -> Floats:
     return out
 
 
-def _middle(grid: Grid) -> Region:
-    """A box around the middle of a grid, of at most as many voxels as the yardstick is taken from."""
+def middle_box(grid: Grid, most: int = _FIT_VOXELS) -> Region:
+    """A box around the middle of a grid, of at most so many voxels."""
     shape = list(grid.shape)
-    while np.prod(shape) > _FIT_VOXELS:
+    while np.prod(shape) > most:
         longest = int(np.argmax(shape))
         shape[longest] -= max(1, shape[longest] // 16)
     start = [(n - s) // 2 for n, s in zip(grid.shape, shape, strict=True)]

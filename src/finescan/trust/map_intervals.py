@@ -26,7 +26,7 @@ from finescan.trust.intervals import (
     coverage_curve,
 )
 from finescan.trust.noise_free import NORMAL_90
-from finescan.trust.spread_map import Narrower, SpreadMap
+from finescan.trust.spread_map import SpreadMap
 from finescan.trust.spread_model import Example, SpreadModel, fit_spread, flat_spread
 from finescan.values import Image, Region, TrustMap
 
@@ -114,8 +114,7 @@ class Intervals:
         recorded = self.uncertainty
         if found is None or recorded is None:
             return None
-        whole = SpreadMap(SpreadModel.from_dict(found), recorded.data.enhanced, missing=recorded.data.missing)
-        return recorded.with_data(Narrower(whole.times(NORMAL_90), recorded.data))
+        return recorded.with_data(recorded.data.at_most(SpreadModel.from_dict(found), NORMAL_90))
 
 
 def intervals_of(enhanced: Image, fine: Floats, start: Sequence[int], scale_px: Sequence[float]) -> Intervals:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finescan.errors import InputError
-from finescan.trust.spread_model import SpreadModel
+from finescan.trust.spread_model import SpreadModel, standardised
 from finescan.values import Image
 
 BAND_PIXELS = 1 << 22
@@ -26,6 +26,7 @@ class SpreadMap:
     raw : the network's own spread on the same grid, for a model that uses it.
     factor : what the spread is multiplied with.
     missing : mask on a coarser grid of the same frame; where it is True, the answer is NaN.
+    least : another model of the same properties, and its factor: the answer is the lesser of the two.
     """
 
     dtype = np.dtype(np.float32)
@@ -38,15 +39,25 @@ class SpreadMap:
         *,
         factor: float = 1.0,
         missing: Image | None = None,
+        least: tuple[SpreadModel, float] | None = None,
     ) -> None:
         self.model, self.enhanced, self.raw, self.factor, self.missing = model, enhanced, raw, factor, missing
+        self.least = least
         self.shape, self.ndim = tuple(enhanced.grid.shape), enhanced.grid.ndim
         self._rows = max(1, BAND_PIXELS // (enhanced.grid.size // self.shape[0]))
         self._kept: tuple[int, NDArray[np.float32]] | None = None
 
     def times(self, factor: float) -> SpreadMap:
         """The same, multiplied."""
-        return SpreadMap(self.model, self.enhanced, self.raw, factor=self.factor * factor, missing=self.missing)
+        least = None if self.least is None else (self.least[0], self.least[1] * factor)
+        return self._again(self.factor * factor, least)
+
+    def at_most(self, model: SpreadModel, factor: float) -> SpreadMap:
+        """The same, or ``factor`` times the spread by another model of the same properties where that is less."""
+        return self._again(self.factor, (model, factor))
+
+    def _again(self, factor: float, least: tuple[SpreadModel, float] | None) -> SpreadMap:
+        return SpreadMap(self.model, self.enhanced, self.raw, factor=factor, missing=self.missing, least=least)
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         box, alone = _box(key, self.shape)
@@ -79,7 +90,11 @@ class SpreadMap:
         inner = tuple(slice(s.start - w.start, s.stop - w.start) for s, w in zip(box, wide, strict=True))
         grey = np.asarray(self.enhanced.data[wide])
         stated = None if self.raw is None else np.asarray(self.raw.data[wide], np.float32)
-        found = np.ascontiguousarray(self.model.spread(grey, stated)[inner]) * np.float32(self.factor)
+        names = list(self.model.weights)
+        columns = {n: c[inner] for n, c in zip(names, standardised(grey, self.model, names, stated), strict=True)}
+        found = self.model.of(columns) * np.float32(self.factor)
+        if self.least is not None:
+            np.minimum(found, self.least[0].of(columns) * np.float32(self.least[1]), out=found)
         if grey.dtype.kind == "f":
             found[~np.isfinite(grey[inner])] = np.nan
         if self.missing is not None:
@@ -96,21 +111,6 @@ class SpreadMap:
             for s, a, o, n in zip(box, scale, offset, grid.shape, strict=True)
         ]
         return np.asarray(self.missing.data)[np.ix_(*owners)]
-
-
-class Narrower:
-    """The lesser of two such maps, pixel by pixel; NaN where one of them is."""
-
-    dtype = np.dtype(np.float32)
-
-    def __init__(self, one: SpreadMap, other: SpreadMap) -> None:
-        self.one, self.other, self.shape, self.ndim = one, other, one.shape, one.ndim
-
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        return np.minimum(self.one[key], self.other[key])
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self[...].astype(dtype or self.dtype)
 
 
 def _box(key: Any, shape: tuple[int, ...]) -> tuple[Box, list[bool]]:

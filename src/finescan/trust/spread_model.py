@@ -87,11 +87,12 @@ class SpreadModel:
         enhanced : grey levels; NaN is taken as the mean of all.
         raw : the network's own spread, for a model that was fitted with one.
         """
-        if self.uses_raw and raw is None:
-            raise InputError("This model of the spread was fitted with the network's own spread, but none came.")
-        total = np.zeros(np.shape(enhanced), np.float32)
-        for name, values in zip(self.weights, standardised(enhanced, self, list(self.weights), raw), strict=True):
-            total += np.float32(self.weights[name]) * values
+        columns = standardised(enhanced, self, list(self.weights), raw)
+        return self.of(dict(zip(self.weights, columns, strict=True)))
+
+    def of(self, columns: Mapping[str, Floats]) -> Floats:
+        """As :meth:`spread`, from the properties themselves, in the standard deviations of those fitted on."""
+        total: Floats = sum(np.float32(w) * columns[n] for n, w in self.weights.items())  # type: ignore[assignment]
         np.clip(total, -BOUND, BOUND, out=total)
         return np.float32(self.typical) * np.exp(np.float32(self.shrinkage) * total)
 
@@ -122,6 +123,8 @@ def standardised(
     enhanced: NDArray[Any], model: SpreadModel, names: Sequence[str], raw: Floats | None = None
 ) -> list[Floats]:
     """Properties of an image in the standard deviations of those a model was fitted on, one per name."""
+    if "stated" in names and raw is None:
+        raise InputError("This model of the spread was fitted with the network's own spread, but none came.")
     found = properties(enhanced, model.scale_px, model.scaling["grey"][1], raw if "stated" in names else None)
     return [_standardised(n, found[n], model.scaling[n]) for n in names]
 

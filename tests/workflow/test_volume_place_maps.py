@@ -181,6 +181,10 @@ def test_evaluate_writes_maps_of_any_volume_with_voxel_size_figures_and_numbers(
     assert "(shell correlation 0.5 with the reference)" in str(judged)
     with pytest.raises(OutputError, match="is not empty"):
         workflow.evaluate_files(tmp_path / "result.tif", tmp_path / "fine.tif", maps=out)
+    corner = GRID.crop((0, 0, 0), (24, 24, 28))
+    for name, values in (("result", enhanced), ("fine", FINE)):
+        small = Image(values[:24, :24, :28].astype(np.float32), corner, name)
+        io.write(tmp_path / f"{name}.tif", small, overwrite=True)
     alone = workflow.evaluate_files(tmp_path / "result.tif", tmp_path / "fine.tif", maps=tmp_path / "alone")
     assert alone.facts["maps"][:3] == ["blur_fwhm_nm.tif", "fsc_nm.tif", "ms_ssim.tif"]
     assert alone.facts["error_maps"]["omission"] is None and "omission.tif" not in alone.facts["maps"]

@@ -128,6 +128,17 @@ def test_it_is_closer_to_the_noise_free_truth_also_where_no_fine_scan_was_record
     assert rmse["enhanced"] < 0.8 * rmse["interpolated"], rmse
 
 
+def test_lost_and_invented_pores_are_predicted_and_told_of(finished_volume):
+    facts = json.loads((finished_volume / "trust.json").read_text())
+    doubts, flags = facts["doubts"], io.read_volume(finished_volume / "flags.tif", constant_ok=True).array()
+    assert doubts["predicted"] and doubts["objects"] == "dark" and doubts["objects_learned_from"]["found"] > 10
+    assert doubts["shares"]["omission"] == facts["flags"]["omission"] == np.mean(flags & 128 > 0)
+    assert doubts["shares"]["invention"] == facts["flags"]["invention"] == np.mean(flags & 64 > 0)
+    assert sum(doubts["shares"].values()) <= 0.05
+    assert doubts["sentence"].startswith("The test blocks hold ")
+    assert doubts["sentence"] in (finished_volume / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_report_has_a_slider_the_layers_and_the_pores(finished_volume):
     page = (finished_volume / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "</html>" in page

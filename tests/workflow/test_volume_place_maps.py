@@ -119,6 +119,8 @@ def test_the_chapter_has_three_slices_of_every_map(found):
         assert expected in words
     assert "MS-SSIM with the fine scan in the same windows (2 scales)" in words and "ring correlation" not in words
     assert found.notes[0] in made.parts[0]
+    median = found.facts()["local_resolution"]["images"]["enhanced"]["ms_ssim"]["median"]
+    assert f"Dark is alike. Medians: enhanced {median:.3g}, interpolated " in words
 
 
 def test_slices_cross_in_the_voxel_that_was_said_and_lie_in_frames_of_one_shape():

@@ -165,14 +165,16 @@ def _over_windows(
 ) -> rp.Figure:
     maps = {name: local.maps(name)[key] for name in local.sigma_nm}
     spreads = {name: facts["images"][name][key] for name in maps}
-    medians = [f"median {_rounded(spread['median'], unit)}" for spread in spreads.values()]
-    headings = list(maps) if place.at else [f"{n}, {m}" for n, m in zip(maps, medians, strict=True)]
+    medians = [_rounded(spread["median"], unit) for spread in spreads.values()]
+    headings = list(maps) if place.at else [f"{n}, median {m}" for n, m in zip(maps, medians, strict=True)]
+    if place.at:  # there a heading stands beside its row, and has to be short
+        told = ", ".join(f"{n} {m}" for n, m in zip(maps, medians, strict=True))
+        note = f"{note} Medians: {told}."
     figure = place_figure(
         title,
         place,
         {head: painted(v, local.windows) for head, v in zip(headings, maps.values(), strict=True)},
         [p / 2 for p in local.grid.pixel_size_nm],
-        words=medians if place.at else None,
         window=_window(maps),
         colours=colours,
         unit=unit,

@@ -148,7 +148,7 @@ def with_flags(enhanced: Enhanced, lr: Image, carried: Carried, likeness: str) -
 
 
 def intervals_paths(output: Path) -> tuple[Path, Path]:
-    """Where the half widths of an enhanced file go, of recorded pixels and of the sample: as it is, a store or a TIFF."""
+    """Where the half widths of an enhanced file go, of recorded pixels and of the sample: stores beside a store."""
     suffix = ".ome.zarr" if output.name.endswith(".zarr") else ".tif"
     stem = output.name.split(".")[0]
     return output.with_name(f"{stem}.uncertainty{suffix}"), output.with_name(f"{stem}.uncertainty_noise_free{suffix}")

@@ -179,8 +179,8 @@ def against_sample(scene: Scene, facts: dict[str, Any], intervals: Intervals) ->
     foreseen = float(np.sqrt(np.mean((half / 1.645) ** 2)))
     return (
         f"sample: said {said['rms']:.0f} ± {said['standard_error']:.0f} on the test blocks (noise "
-        f"{said['noise_rms']:.0f}), true elsewhere {np.sqrt(np.mean(error**2)):.0f}, foreseen {foreseen:.0f}; 90 % interval holds "
-        f"{100 * held:.1f} %, narrower than constant by {100 * (1 - half.mean() / constant):.0f} %"
+        f"{said['noise_rms']:.0f}), true elsewhere {np.sqrt(np.mean(error**2)):.0f}, foreseen {foreseen:.0f}; 90 % "
+        f"interval holds {100 * held:.1f} %, narrower than constant by {100 * (1 - half.mean() / constant):.0f} %"
     )
 
 

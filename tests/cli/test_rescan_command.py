@@ -203,9 +203,10 @@ def test_what_is_there_is_not_overwritten_unasked(finescan, finished, tmp_path):
 
 
 def test_the_runs_own_frame_pixel_size_and_dwell_time_are_the_defaults(finescan, finished, tmp_path):
-    """The fine scan is as large as the free area is not: no frame of its size fits beside it."""
-    said = finescan("rescan", finished, "--until", "50%", "-o", tmp_path / "out")
-    refused(said, INPUT, "No field of 400 x 400 px of 25 nm finds a place beside the fine scans", "a smaller --frame")
+    """No frame of the size of the fine scan fits beside it, so the one field lies partly on it, and that is said."""
+    said = finescan("rescan", finished, "--until", "40%", "-o", tmp_path / "whole")
+    assert said.code == 0 and "1 of 1 fields overlap them, and scan a part again" in said.out
+    assert load_plan(tmp_path / "whole" / "rescan.json").fields[0].frame_px == (400, 400)
     fine = open_finished(finished)
     dwell = fine.reading.fine(fine.fines[0]).acquisition.dwell_time_us
     assert finescan("rescan", finished, "--until", "20%", "--frame", "96x64", "-o", tmp_path / "out").code == 0

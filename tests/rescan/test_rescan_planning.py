@@ -135,12 +135,28 @@ def test_nothing_is_scanned_twice(clustered):
     scanned = np.zeros((512, 512), bool)
     scanned[100:300, 150:420] = True
     error[150:250, 200:350] += 5  # much error, but it is known by now
-    plan = planned(error, goal=Goal(until=1.0), scanned=scanned)
+    plan = planned(error, goal=Goal(until=0.5), scanned=scanned)
     require_sound(plan, scanned)
     free = planned(error, goal=Goal(budget_s=5.0))
     y, x = free.fields[0].centre_px
     assert scanned[int(y), int(x)]  # without the mask the first field goes there
     assert plan.reduction <= 1.0
+
+
+def test_fields_lie_partly_on_what_was_scanned_only_where_too_few_fit_beside_it():
+    """A map of three by three fields whose middle was scanned half a field off: beside it there is room for few."""
+    error, scanned = np.ones((309, 309), np.float32), np.zeros((309, 309), bool)
+    scanned[80:230, 80:230] = True
+    little, much = (planned(error, goal=Goal(until=u), scanned=scanned) for u in (0.1, 0.95))
+    with pytest.raises(AssertionError):
+        require_sound(little, scanned)  # not even one field fits beside
+    assert much.reduction > 0.95
+    require_sound(much)
+    assert f"{len(much.fields)} of {len(much.fields)} fields overlap them, and scan a part again." in much.notes[0]
+    scanned[:, 200:] = False  # now there is: a column of fields on the right
+    again = planned(error, goal=Goal(until=0.3), scanned=scanned)
+    require_sound(again, scanned)
+    assert again.reduction > 0.3 and not any("overlap them" in n for n in again.notes)
 
 
 def test_weights_move_the_fields():

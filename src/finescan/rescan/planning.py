@@ -20,6 +20,7 @@ from finescan.rescan.timing import Answer, Timing, answer, moved_about
 
 Reasons = Callable[[tuple[slice, slice]], Sequence[str]]
 ROUNDING = 1e-6  # of a pixel
+MUCH_MORE = 1.25  # times the error that fields beside the fine scans remove, for which fields may lie partly on these
 MISS = 0.25  # of the shorter side of a field; an uncertainty of the stage above it is said
 
 
@@ -42,7 +43,8 @@ def plan_rescan(
 
     A fine scan removes the expected error of the map pixels it covers wholly. Fields lie inside the map, overlap
     neither each other nor what was scanned before, and are chosen greedily by error per second, free or in one
-    regular array, whichever serves the goal better. The stage starts at the centre of the map.
+    regular array, whichever serves the goal better. Where too few find a place beside what was scanned, they may lie
+    partly on it, if that removes much more. The stage starts at the centre of the map.
 
     Parameters
     ----------
@@ -69,20 +71,19 @@ def plan_rescan(
     if not total > 0:
         raise InputError("Nothing is expected to be wrong where no fine scan exists: there is nothing to plan.")
     wanted = _wanted(task, frame, goal, times, total)
-    if not len(task.windows.ranked):
-        raise InputError(
-            f"No field of {frame} finds a place beside the fine scans where errors are expected. Pass a smaller "
-            "--frame."
-        )
     timing = Timing(task, map_.grid, _single_px(map_, frame), frame, times, goal.order)
-    answers = [answer(spots(task, wanted), timing, goal) for spots in placements.values()]
-    best = max(answers, key=lambda a: _served(a, goal, total, timing))
-    if refine:
-        best = moved_about(best, timing, goal, wanted)
+    best = _best(timing, goal, wanted, total, placements, refine)
+    over: tuple[str, ...] = ()
+    if task.scanned is not None and _falls_short(best, timing, goal, total):
+        anywhere = replace(timing, task=replace(task, scanned=None))
+        again = _best(anywhere, goal, wanted, total, placements, refine)
+        if again.gain > MUCH_MORE * best.gain:
+            timing, best = anywhere, again
+            over = (_over_note(best, timing, scanned),)
     if not best.spots:
         raise InputError(_too_short(frame, times, goal, on_the_way=True))
     fields = _fields(best.blocks, timing, total, reasons)
-    notes = (*_notes(fields, goal, frame, times), *_stage_note(stage, frame))
+    notes = (*over, *_notes(fields, goal, frame, times), *_stage_note(stage, frame))
     return RescanPlan(map_, frame, times, goal, fields, stage, error_unit, notes)
 
 
@@ -170,6 +171,32 @@ def _too_short(frame: Frame, times: ScanTimes, goal: Goal, *, on_the_way: bool =
 
 
 # ------------------------------------------------------------------ the answer
+def _best(
+    timing: Timing, goal: Goal, wanted: Wanted, total: float, placements: Mapping[str, Placement], refine: bool
+) -> Answer:
+    """Of all placements the one that serves the goal best."""
+    answers = [answer(spots(timing.task, wanted), timing, goal) for spots in placements.values()]
+    best = max(answers, key=lambda a: _served(a, goal, total, timing))
+    return moved_about(best, timing, goal, wanted) if refine else best
+
+
+def _falls_short(found: Answer, timing: Timing, goal: Goal, total: float) -> bool:
+    """Whether the error that was asked for is not reached, or time is left for which no field finds a place."""
+    if goal.budget_s is None:
+        return found.gain < (goal.until or 0.0) * total * (1 - 1e-6)
+    return goal.budget_s - sum(timing.seconds(found.blocks)) > 2 * timing.times.field_s(timing.frame.shape_px)
+
+
+def _over_note(found: Answer, timing: Timing, scanned: ArrayLike | None) -> str:
+    """That, and how many, fields lie partly on what was scanned before."""
+    mask, (oy, ox) = np.asarray(scanned, bool), timing.task.outer
+    count = sum(bool(mask[s.y : s.y + oy, s.x : s.x + ox].any()) for s in found.spots)
+    return (
+        f"Beside the fine scans there is no room for as much as was asked for: {count} of {len(found.spots)} fields "
+        "overlap them, and scan a part again."
+    )
+
+
 def _served(found: Answer, goal: Goal, total: float, timing: Timing) -> tuple[float, float]:
     """To compare answers: what was asked of the error first, then little time."""
     return round(min(found.gain / total, goal.until or 1.0), 9), -sum(timing.seconds(found.blocks))

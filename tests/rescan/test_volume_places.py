@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from finescan.errors import InputError
-from finescan.rescan import choose_places, error_cells
+from finescan.rescan import choose_places, error_cells, is_round, weighed
+from finescan.rescan.volume_places import window_sums
 from finescan.values import Grid, Image
 
 
@@ -62,3 +63,92 @@ def test_what_is_recorded_is_not_scanned_again():
     assert second.reduction == pytest.approx(8 * 4.0 / error.sum(), rel=1e-5)
     with pytest.raises(InputError, match="No place is left whose fine scan would take away any"):
         choose_places(Image(error, coarse), coarse, size, scanned=np.ones_like(scanned))
+
+
+# ------------------------------------------------------------------ cylinders
+def ellipse(shape, k) -> np.ndarray:
+    """Cells of a box whose centre lies in the cylinder along axis k that fills it."""
+    away = [((np.arange(n) + 0.5) / n * 2 - 1) ** 2 for n in shape]
+    away[k] = np.zeros(shape[k])
+    return sum(np.meshgrid(*away, indexing="ij")) < 1
+
+
+@pytest.mark.parametrize("axis", ["z", "y", "x"])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 6, 3), (1, 1, 7)])
+def test_the_gain_of_a_cylinder_is_what_lies_in_it(axis, shape):
+    values = np.random.default_rng(2).random((6, 9, 10))
+    mask = ellipse(shape, "zyx".index(axis))
+    found = window_sums(values, shape, axis)
+    for at in np.ndindex(found.shape):
+        box = tuple(slice(a, a + n) for a, n in zip(at, shape, strict=True))
+        assert found[at] == pytest.approx(values[box][mask].sum(), abs=1e-9)
+    assert window_sums(values, shape)[0, 0, 0] == pytest.approx(values[: shape[0], : shape[1], : shape[2]].sum())
+
+
+def test_error_in_the_corners_brings_a_cylinder_nothing():
+    grid = volume((4, 12, 12), (100.0,) * 3)
+    error = np.zeros(grid.shape, np.float32)
+    error[:, 0, 0], error[1:3, 6, 6] = 9.0, 1.0
+    size = (400.0, 700.0, 700.0)
+    box, tube = (choose_places(Image(error, grid), grid, size, axis=a, most=1)[0] for a in ("", "z"))
+    assert box.start_px == (0, 0, 0) and box.reduction == pytest.approx(1.0)
+    assert tube.reduction == pytest.approx(2 / 38) and tube.start_px != (0, 0, 0)
+
+
+def test_cylinders_never_overlap_but_may_stand_closer_than_their_boxes():
+    grid = volume((8, 40, 40), (100.0,) * 3)
+    error = np.random.default_rng(3).random(grid.shape).astype(np.float32)
+    found = choose_places(Image(error, grid), grid, (400.0, 1000.0, 1000.0), axis="z", most=40)
+    middles = np.array([p.centre_px for p in found])
+    deep = np.abs(middles[:, None] - middles)[..., 0]
+    wide = np.linalg.norm(middles[:, None, 1:] - middles[None, :, 1:], axis=-1)
+    apart = (deep >= 4 - 1e-6) | (wide >= 10 - 1e-6) | np.eye(len(found), dtype=bool)
+    assert apart.all() and len(found) > 10
+    boxes = (np.abs(middles[:, None] - middles) >= np.array([4, 10, 10]) - 1e-6).any(-1)
+    assert not (boxes | np.eye(len(found), dtype=bool)).all()
+
+
+@pytest.mark.parametrize("axis", ["", "z"])
+def test_places_have_the_size_of_the_field_where_cells_are_larger(axis):
+    coarse = volume((30, 33, 35), (100.0,) * 3)
+    cells = coarse.coarsen(3)
+    error = np.random.default_rng(4).random(cells.shape).astype(np.float32)
+    found = choose_places(Image(error, cells), coarse, (700.0, 1000.0, 1100.0), axis=axis, most=30)
+    for place in found:
+        assert np.subtract(place.stop_px, place.start_px) == pytest.approx((7, 10, 11))
+        assert min(place.start_px) >= 0 and (np.array(place.stop_px) <= np.array(coarse.shape) + 1e-9).all()
+    middles = np.array([p.centre_px for p in found])
+    away = np.abs(middles[:, None] - middles) / (7, 10, 11)
+    apart = (away >= 1 - 1e-6).any(-1) if not axis else (away[..., 0] >= 1 - 1e-6) | (
+        np.hypot(away[..., 1], away[..., 2]) >= 1 - 1e-6
+    )  # fmt: skip
+    assert (apart | np.eye(len(found), dtype=bool)).all()
+
+
+# ------------------------------------------------------------------ weights, and round volumes
+def test_weights_multiply_the_error():
+    grid = volume((4, 6, 6))
+    rng = np.random.default_rng(5)
+    error, value = rng.random(grid.shape).astype(np.float32), rng.random(grid.shape).astype(np.float32)
+    found = weighed(Image(error, grid), Image(value, grid, "w.tif"))
+    np.testing.assert_allclose(found.data, error * value, rtol=1e-6)
+    for bad in (-0.1, np.nan):
+        value[2, 3, 1] = bad
+        with pytest.raises(InputError, match=r"must be finite and at least 0, but w\.tif holds others"):
+            weighed(Image(error, grid), Image(value, grid, "w.tif"))
+
+
+def test_a_round_volume_has_nothing_in_its_corners():
+    grid = volume((10, 30, 40), (100.0,) * 3)
+    grey = np.random.default_rng(6).random(grid.shape).astype(np.float32)
+    y, x = ((np.arange(n) + 0.5) / n * 2 - 1 for n in grid.shape[1:])
+    inside = np.hypot(y[:, None], x) < 1
+    for empty in (np.nan, 0.0, -7.0):
+        assert is_round(Image(np.where(inside, grey, np.float32(empty)), grid))
+    almost = np.where(inside, grey, np.float32(0))
+    almost[5, 0, 0] = 0.5
+    assert not is_round(Image(almost, grid)) and not is_round(Image(grey, grid))
+    assert not is_round(Image(np.zeros(grid.shape, np.float32), grid))  # nothing anywhere tells nothing
+    turned = np.moveaxis(np.where(inside, grey, np.float32(0)), 0, 2)
+    lying = volume(turned.shape, (100.0,) * 3)
+    assert is_round(Image(turned, lying), "x") and not is_round(Image(turned, lying), "z")

@@ -13,14 +13,28 @@ from finescan.rescan.planning import plan_rescan
 from finescan.rescan.stage import StageTransform, stage_from_header, stage_from_landmarks
 from finescan.rescan.times import Frame, ScanTimes, spoken
 from finescan.rescan.travel import ORDERS, order_points
-from finescan.rescan.volume_places import VolumePlace, choose_places, error_cells
+from finescan.rescan.volume_export import VOLUME_EXPORTERS, VolumeExporter, volume_exported, volume_formats_of
+from finescan.rescan.volume_picture import numbered_views
+from finescan.rescan.volume_places import VolumePlace, choose_places, error_cells, is_round, weighed
+from finescan.rescan.volume_plan import (
+    FieldOfView,
+    TomogramTimes,
+    VolumePlan,
+    VolumeVisit,
+    load_volume_plan,
+    visits_in_order,
+    volume_plan_bytes,
+)
+from finescan.rescan.volume_stage import VolumeStage, volume_stage_from_headers, volume_stage_from_landmarks
 
 __all__ = [
     "EXPORTERS",
     "ORDERS",
+    "VOLUME_EXPORTERS",
     "ExportOptions",
     "Exporter",
     "Field",
+    "FieldOfView",
     "Frame",
     "Goal",
     "MapReference",
@@ -29,17 +43,25 @@ __all__ = [
     "RescanPlan",
     "ScanTimes",
     "StageTransform",
+    "TomogramTimes",
+    "VolumeExporter",
     "VolumePlace",
+    "VolumePlan",
+    "VolumeStage",
+    "VolumeVisit",
     "choose_places",
     "error_cells",
     "expected_error",
     "exported",
     "formats_of",
     "interval_error",
+    "is_round",
     "load_plan",
+    "load_volume_plan",
     "mean_under",
     "measured_share",
     "numbered_picture",
+    "numbered_views",
     "order_points",
     "plan_bytes",
     "plan_rescan",
@@ -49,5 +71,12 @@ __all__ = [
     "spoken",
     "stage_from_header",
     "stage_from_landmarks",
+    "visits_in_order",
+    "volume_exported",
+    "volume_formats_of",
+    "volume_plan_bytes",
+    "volume_stage_from_headers",
+    "volume_stage_from_landmarks",
+    "weighed",
     "write_files",
 ]

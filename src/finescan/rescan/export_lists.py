@@ -8,6 +8,7 @@ import json
 import struct
 import uuid
 import zipfile
+from collections.abc import Mapping
 from typing import Any
 
 from finescan.rescan.plan import Field, RescanPlan
@@ -18,6 +19,7 @@ HEADER = (
     "frame_rows", "pixel_size_x_nm", "pixel_size_y_nm", "dwell_us", "seconds", "error_removed_percent", "reason",
 )  # fmt: skip
 
+RECTANGLE, OVAL = 1, 2  # kinds of regions in ImageJ
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same plan
 
 
@@ -80,23 +82,31 @@ def _feature(plan: RescanPlan, f: Field) -> dict[str, Any]:
 
 def roiset(plan: RescanPlan) -> bytes:
     """A zip of rectangles for ImageJ's ROI manager, in pixels of the map from its upper left corner."""
+    named = ((f"{f.order:04d}-{f.id}", f) for f in plan.fields)
+    return roi_zip({name: roi(name, f.start_px, f.stop_px) for name, f in named})
+
+
+def roi_zip(rois: Mapping[str, bytes]) -> bytes:
+    """Regions by their names, as ImageJ's ROI manager opens them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for f in plan.fields:
-            name = f"{f.order:04d}-{f.id}"
-            archive.writestr(zipfile.ZipInfo(f"{name}.roi", _ZIP_DATE), _roi(name, f))
+        for name, data in rois.items():
+            archive.writestr(zipfile.ZipInfo(f"{name}.roi", _ZIP_DATE), data)
     return buffer.getvalue()
 
 
-def _roi(name: str, f: Field) -> bytes:
-    """One rectangle with sub-pixel corners: two headers of 64 bytes, big-endian, then the name as UTF-16.
+def roi(
+    name: str, start: tuple[float, float], stop: tuple[float, float], *, kind: int = RECTANGLE, position: int = 0
+) -> bytes:
+    """One region with sub-pixel corners (y, x): two headers of 64 bytes, big-endian, then the name as UTF-16.
 
     Layout as ImageJ's own decoder documents it: the first header holds the bounds as 16-bit numbers for old programs
-    and as floats for new ones (option 128, from version 223), the second one where the name is.
+    and as floats for new ones (option 128, from version 223) and the slice of a stack, counted from 1 (0 = all of
+    them), the second one where the name is.
     """
-    (top, left), (bottom, right) = f.start_px, f.stop_px
-    bounds = (min(65535, round(v)) for v in (top, left, bottom, right))
-    first = struct.pack(">4sHBx4HH4f", b"Iout", 227, 1, *bounds, 0, left, top, right - left, bottom - top)
-    first += struct.pack(">H12xHHBBHiI", 0, 0, 128, 0, 0, 0, 0, 64)
+    (top, left), (bottom, right) = start, stop
+    bounds = (min(65535, max(0, round(v))) for v in (top, left, bottom, right))
+    first = struct.pack(">4sHBx4HH4f", b"Iout", 227, kind, *bounds, 0, left, top, right - left, bottom - top)
+    first += struct.pack(">H12xHHBBHiI", 0, 0, 128, 0, 0, 0, position, 64)
     second = struct.pack(">4x3iII", 0, 0, 0, 128, len(name)).ljust(64, b"\0")
     return first + second + name.encode("utf-16-be")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,25 +119,32 @@ def micromanager(plan: RescanPlan, options: ExportOptions) -> bytes:
     """A position list of Micro-Manager 2: JSON of typed values, positions in µm."""
     stage = require_stage(plan, "Micro-Manager")
     z = options.stage_z_um if options.stage_z_um is not None else stage.z_um
-    places = [_position(f, stage(plan.nm(f.centre_px)).tolist(), z, options) for f in plan.fields]
+    return position_list(
+        [(f"{f.order:03d}-{f.id}", stage(plan.nm(f.centre_px)).tolist(), z) for f in plan.fields], options
+    )
+
+
+def position_list(places: Sequence[tuple[str, list[float], float | None]], options: ExportOptions) -> bytes:
+    """Names, (x, y) and z of the stage, µm, as a position list of Micro-Manager 2."""
+    entries = [_position(k, *place, options) for k, place in enumerate(places)]
     document = {
         "encoding": "UTF-8",
         "format": "Micro-Manager Property Map",
         "major_version": 2,
         "minor_version": 0,
-        "map": {"StagePositions": {"type": "PROPERTY_MAP", "array": places}},
+        "map": {"StagePositions": {"type": "PROPERTY_MAP", "array": entries}},
     }
     return json.dumps(document, indent=1, ensure_ascii=False).encode()
 
 
-def _position(f: Field, xy: list[float], z: float | None, options: ExportOptions) -> dict[str, Any]:
+def _position(k: int, label: str, xy: list[float], z: float | None, options: ExportOptions) -> dict[str, Any]:
     devices = [(options.xy_stage, xy), *([] if z is None else [(options.z_stage, [z])])]
     return {
-        "Label": _typed("STRING", f"{f.order:03d}-{f.id}"),
+        "Label": _typed("STRING", label),
         "DefaultXYStage": _typed("STRING", options.xy_stage),
         "DefaultZStage": _typed("STRING", "" if z is None else options.z_stage),
         "GridRow": _typed("INTEGER", 0),
-        "GridCol": _typed("INTEGER", f.order - 1),
+        "GridCol": _typed("INTEGER", k),
         "Properties": _typed("PROPERTY_MAP", {}),
         "DevicePositions": {
             "type": "PROPERTY_MAP",

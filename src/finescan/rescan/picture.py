@@ -39,7 +39,7 @@ def numbered_picture(coarse: Any, plan: RescanPlan) -> bytes:
     """
     if tuple(coarse.shape) != plan.map.grid.shape:
         raise InputError(f"The picture is {tuple(coarse.shape)} px, but the plan's map has {plan.map.grid.shape}.")
-    grey = Pillow.fromarray(_levels(_reduced(coarse)))
+    grey = Pillow.fromarray(shown_levels(_reduced(coarse)))
     scale = max(1, SHORTEST_PX // max(grey.size))
     canvas = grey.resize((grey.width * scale, grey.height * scale), Pillow.Resampling.NEAREST).convert("RGB")
     per_px = canvas.height / plan.map.grid.shape[0], canvas.width / plan.map.grid.shape[1]
@@ -69,7 +69,7 @@ def _reduced(coarse: Any) -> NDArray[np.float32]:
     return np.stack(bands)
 
 
-def _levels(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
+def shown_levels(grey: NDArray[np.float32]) -> NDArray[np.uint8]:
     step = max(1, math.isqrt(max(1, grey.size // _SAMPLES)))
     known = grey[::step, ::step]
     known = known[np.isfinite(known)]
@@ -111,7 +111,7 @@ def _with_strip(canvas: Pillow.Image, plan: RescanPlan, per_px: float, font: Any
     out = Pillow.new("RGB", (canvas.width, canvas.height + high), DARK)
     out.paste(canvas)
     draw = ImageDraw.Draw(out)
-    length, words = _round_length(0.2 * canvas.width * plan.map.grid.pixel_size_nm[1] / per_px)
+    length, words = round_length(0.2 * canvas.width * plan.map.grid.pixel_size_nm[1] / per_px)
     wide = length / plan.map.grid.pixel_size_nm[1] * per_px
     middle = canvas.height + high / 2
     draw.rectangle((12, middle - high / 10, 12 + wide, middle + high / 10), fill=WHITE)
@@ -120,7 +120,7 @@ def _with_strip(canvas: Pillow.Image, plan: RescanPlan, per_px: float, font: Any
     return out
 
 
-def _round_length(about_nm: float) -> tuple[float, str]:
+def round_length(about_nm: float) -> tuple[float, str]:
     """The largest 1, 2 or 5 times a power of ten, nm, below a length; the font has no µ."""
     power = 10.0 ** math.floor(math.log10(about_nm))
     length = power * max(m for m in (1, 2, 5) if m * power <= about_nm * (1 + 1e-9))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numba
 import numpy as np
@@ -18,16 +18,19 @@ SEGMENT = 3  # longest run of points that is moved as a whole
 _ROUNDING = 1e-9  # relative; smaller improvements are rounding
 
 
-def order_points(points: ArrayLike, *, start: ArrayLike, order: str = "shortest", row: float = 0.0) -> NDArray[np.intp]:
+def order_points(
+    points: ArrayLike, *, start: ArrayLike, order: str = "shortest", row: float | Sequence[float] = 0.0
+) -> NDArray[np.intp]:
     """The order in which to visit points.
 
     Parameters
     ----------
-    points : (n, 2), y and x, any length unit.
-    start : (y, x) of where the stage stands.
+    points : (n, 2), y and x, or (n, 3), z, y and x; any length unit.
+    start : of where the stage stands, the same axes.
     order : a name from :data:`ORDERS`. "shortest": nearest neighbour, then improved by 2-opt and Or-opt moves. "rows":
-        row by row, every row from left to right, so that the stage always arrives from the same side (backlash).
-    row : points that differ by less in y are in one row.
+        (layer by layer,) row by row, every row from left to right, so that the stage always arrives from the same side
+        (backlash).
+    row : points that differ by less in y (and z; or one number for each of them) are in one row.
 
     Returns
     -------
@@ -44,25 +47,26 @@ def order_points(points: ArrayLike, *, start: ArrayLike, order: str = "shortest"
     """
     if order not in ORDERS:
         raise InputError(f"Fields are scanned in the order {' or '.join(ORDERS)}, but {order!r} came.")
-    where = np.asarray(points, np.float64).reshape(-1, 2)
+    here = np.asarray(start, np.float64)
+    where = np.asarray(points, np.float64).reshape(-1, len(here))
     if len(where) == 0:
         return np.zeros(0, np.intp)
-    return ORDERS[order](where, np.asarray(start, np.float64), row)
+    return ORDERS[order](where, here, np.broadcast_to(row, len(here) - 1))
 
 
 def tour_length(points: ArrayLike, tour: ArrayLike, *, start: ArrayLike) -> NDArray[np.float64]:
     """Length of every leg of a tour, the first from ``start``; (n,)."""
     way = np.vstack([np.asarray(start, float), np.asarray(points, float)[np.asarray(tour, int)]])
-    return np.hypot(*np.diff(way, axis=0).T)
+    return np.asarray(np.linalg.norm(np.diff(way, axis=0), axis=1))
 
 
-def _shortest(points: Points, start: Points, row: float) -> NDArray[np.intp]:
+def _shortest(points: Points, start: Points, row: Points) -> NDArray[np.intp]:
     way = np.vstack([start, points])
     tour = np.concatenate([[0], nearest_tour(points, start) + 1])  # 0 is the start and stays first
     for _ in range(ROUNDS):
         saved = _two_opt(way, tour)
         saved += _or_opt(way, tour)
-        if not saved > WORTH_IT * float(np.hypot(*np.diff(way[tour], axis=0).T).sum()):
+        if not saved > WORTH_IT * float(np.linalg.norm(np.diff(way[tour], axis=0), axis=1).sum()):
             break
     return tour[1:] - 1
 
@@ -85,8 +89,10 @@ def _far(points: Points, a: int, b: int) -> float:
     """Distance of two points; 0 when the second one is past the end of the open tour (-1)."""
     if b < 0:
         return 0.0
-    dy, dx = points[a, 0] - points[b, 0], points[a, 1] - points[b, 1]
-    return math.sqrt(dy * dy + dx * dx)
+    total = 0.0
+    for axis in range(points.shape[1]):
+        total += (points[a, axis] - points[b, axis]) ** 2
+    return math.sqrt(total)
 
 
 @numba.njit(cache=True)
@@ -142,16 +148,22 @@ def _or_opt(points: Points, tour: NDArray[np.intp]) -> float:
     return total
 
 
-def _rows(points: Points, start: Points, height: float) -> NDArray[np.intp]:
-    """Rows from top to bottom, each from left to right."""
-    row, top = np.zeros(len(points), np.intp), -np.inf
+def _rows(points: Points, start: Points, height: Points) -> NDArray[np.intp]:
+    """(Layers and) rows from top to bottom, each from left to right."""
+    keys = [_levels(points[:, axis], float(h)) for axis, h in enumerate(height)]
+    return np.lexsort((points[:, -1], *reversed(keys)))
+
+
+def _levels(values: Points, height: float) -> NDArray[np.intp]:
+    """Which row each value is in: a new one begins beyond the height of the one before."""
+    row, top = np.zeros(len(values), np.intp), -np.inf
     count = -1
-    for index in np.argsort(points[:, 0], kind="stable"):
-        if points[index, 0] - top > height:
-            count, top = count + 1, points[index, 0]
+    for index in np.argsort(values, kind="stable"):
+        if values[index] - top > height:
+            count, top = count + 1, values[index]
         row[index] = count
-    return np.lexsort((points[:, 1], row))
+    return row
 
 
-#: name -> order(points, start, height of a row). One row per way of ordering.
-ORDERS: dict[str, Callable[[Points, Points, float], NDArray[np.intp]]] = {"shortest": _shortest, "rows": _rows}
+#: name -> order(points, start, heights of rows). One row per way of ordering.
+ORDERS: dict[str, Callable[[Points, Points, Points], NDArray[np.intp]]] = {"shortest": _shortest, "rows": _rows}

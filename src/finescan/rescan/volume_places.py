@@ -1,17 +1,19 @@
-"""Which parts of a volume are worth scanning again: boxes of one size, so of one price, with the most expected error.
+"""Which parts of a volume are worth scanning again: fields of one size, so of one price, with the most expected error.
 
 A region-of-interest tomogram takes the same time wherever it lies, so the best places per second are those with the
-largest sum of expected squared error; they are taken one after the other, and never overlap.
+largest sum of expected squared error; they are taken one after the other, and never overlap. An interior tomogram
+reconstructs a cylinder around the rotation axis: what lies in the corners of the box around it brings nothing.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from finescan.errors import InputError
 from finescan.rescan.doubt import NORMAL_90, mean_under
@@ -19,15 +21,19 @@ from finescan.values import Grid, Image
 
 MOST_CELLS = 1 << 21  # of coarse voxels taken together, on which places are sought
 LEAST_SHARE = 1e-4  # of the whole expected error that a place must hold
+AXES = "zyx"
+BEYOND = 1.06  # of the radius: what lies further from the axis is the corner of a slice
+LEAST_SIDE = 16  # voxels across the axis from which on corners are looked at
+_TOUCHING = 1e-6  # relative; places that overlap by less only touch
 
 
 @dataclass(frozen=True)
 class VolumePlace:
-    """A box worth scanning.
+    """A box worth scanning, or a cylinder that fills it.
 
     Parameters
     ----------
-    start_px, stop_px : corners (z, y, x), coarse voxels.
+    start_px, stop_px : corners (z, y, x), coarse voxels; (0, 0, 0) is the outer corner of the first one.
     reduction : share of the expected squared error of the whole volume that lies in it.
     """
 
@@ -62,16 +68,49 @@ def error_cells(half_width: Image, coarse: Grid, *, most: int = MOST_CELLS) -> I
     return Image(error, cells, "expected squared error")
 
 
+def weighed(error: Image, value: Image) -> Image:
+    """Expected error times what a voxel matters, both as means over the cells.
+
+    Parameters
+    ----------
+    error : of :func:`error_cells`.
+    value : weights on the grid of the coarse volume, 0 or more. Read slab by slab.
+
+    Raises
+    ------
+    InputError : negative or missing weights.
+    """
+    lowest = [math.inf]
+
+    def weights(slab: NDArray[np.float32]) -> NDArray[np.float32]:
+        lowest[0] = min(lowest[0], float(slab.min()))  # NaN stays
+        return slab
+
+    mean = mean_under(value, error.grid, weights)
+    if not (lowest[0] >= 0 and np.isfinite(mean).all()):
+        raise InputError(
+            f"The value of a voxel must be finite and at least 0, but {value.name} holds others. Correct the volume."
+        )
+    return error.with_data((np.asarray(error.data) * mean).astype(np.float32))
+
+
 def choose_places(
-    error: Image, coarse: Grid, size_nm: Sequence[float], *, scanned: NDArray[np.bool_] | None = None, most: int = 10
+    error: Image,
+    coarse: Grid,
+    size_nm: Sequence[float],
+    *,
+    axis: str = "",
+    scanned: NDArray[np.bool_] | None = None,
+    most: int = 10,
 ) -> list[VolumePlace]:
-    """The boxes that hold most of the expected error, best first; they do not overlap.
+    """The places that hold most of the expected error, best first; they do not overlap.
 
     Parameters
     ----------
     error : of :func:`error_cells`.
     coarse : grid of the coarse volume.
-    size_nm : extent of a box (z, y, x); at most that of the volume.
+    size_nm : extent of a place (z, y, x); at most that of the volume.
+    axis : "z", "y" or "x": a place is the cylinder around that axis that fills the box; "" = the whole box.
     scanned : bool on the cells: True where a fine scan exists already; nothing is to be gained there.
     most : places.
 
@@ -84,37 +123,113 @@ def choose_places(
     total = float(left.sum())
     if scanned is not None:
         left = np.where(scanned, 0.0, left)
-    shape = [
-        int(np.clip(round(s / p), 1, n)) for s, p, n in zip(size_nm, cells.pixel_size_nm, cells.shape, strict=True)
-    ]
-    sums = _window_sums(left, shape)
-    found = []
-    for _ in range(most):
+    size = [min(float(s), e) / p for s, e, p in zip(size_nm, coarse.extent_nm, coarse.pixel_size_nm, strict=True)]
+    side = [a / b for a, b in zip(cells.pixel_size_nm, coarse.pixel_size_nm, strict=True)]
+    shape = [int(np.clip(round(s / c), 1, n)) for s, c, n in zip(size, side, cells.shape, strict=True)]
+    sums = window_sums(left, shape, axis)
+    middles = [_middles(*a) for a in zip(sums.shape, shape, side, size, coarse.shape, strict=True)]
+    found: list[VolumePlace] = []
+    while len(found) < most:
         at = np.unravel_index(int(np.argmax(sums)), sums.shape)
         if not sums[at] > LEAST_SHARE * total:
             break
-        found.append(_place([int(v) for v in at], shape, float(sums[at]) / total, cells, coarse))
-        sums[tuple(slice(max(0, int(a) - n + 1), int(a) + n) for a, n in zip(at, shape, strict=True))] = -1.0
+        middle = [float(m[k]) for m, k in zip(middles, at, strict=True)]
+        start, stop = (tuple(m + f * s for m, s in zip(middle, size, strict=True)) for f in (-0.5, 0.5))
+        found.append(VolumePlace(start, stop, float(sums[at]) / total))
+        _strike(sums, middles, middle, size, axis)
     if not found:
         raise InputError("No place is left whose fine scan would take away any of the expected error.")
     return found
 
 
-def _window_sums(values: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
-    """Sum over every box of a shape that lies inside, by its first cell."""
-    table = np.zeros([n + 1 for n in values.shape])
-    table[(slice(1, None),) * values.ndim] = values
-    for axis in range(values.ndim):
-        np.cumsum(table, axis=axis, out=table)
-    out = np.zeros([n - s + 1 for n, s in zip(values.shape, shape, strict=True)])
-    for corner in itertools.product((0, 1), repeat=values.ndim):
-        ends = tuple(slice(s * c, s * c + n) for s, c, n in zip(shape, corner, out.shape, strict=True))
-        out += (-1) ** (values.ndim - sum(corner)) * table[ends]
-    return out
+def window_sums(values: NDArray[np.float64], shape: Sequence[int], axis: str = "") -> NDArray[np.float64]:
+    """Sum over every box of a shape that lies inside, by its first cell; or over the cylinder in it around an axis.
+
+    A cell belongs to the cylinder where its centre does; a cross section that is no square makes an ellipse.
+    """
+    if not axis:
+        return _runs(_runs(_runs(values, shape[0], 0), shape[1], 1), shape[2], 2)
+    k = AXES.index(axis)
+    turned = np.moveaxis(values, k, 0)
+    length, high, wide = shape[k], *(n for i, n in enumerate(shape) if i != k)
+    columns = _runs(turned, length, 0)
+    out = np.zeros((columns.shape[0], columns.shape[1] - high + 1, columns.shape[2] - wide + 1))
+    for row, (first, count) in enumerate(_chords(high, wide)):
+        chord = _runs(columns[:, row : row + out.shape[1]], count, 2)
+        out += chord[:, :, first : first + out.shape[2]]
+    return np.moveaxis(out, 0, k)
 
 
-def _place(at: Sequence[int], shape: Sequence[int], reduction: float, cells: Grid, coarse: Grid) -> VolumePlace:
-    side = [round(a / b) for a, b in zip(cells.pixel_size_nm, coarse.pixel_size_nm, strict=True)]
-    start = tuple(float(a * s) for a, s in zip(at, side, strict=True))
-    stop = tuple(float(min((a + n) * s, m)) for a, n, s, m in zip(at, shape, side, coarse.shape, strict=True))
-    return VolumePlace(start, stop, reduction)
+def _runs(values: NDArray[np.float64], n: int, axis: int) -> NDArray[np.float64]:
+    """Sums of n neighbours along an axis, by the first."""
+    table = np.insert(np.cumsum(values, axis=axis), 0, 0.0, axis=axis)
+    stop = table.shape[axis]
+    return np.asarray(np.take(table, range(n, stop), axis) - np.take(table, range(stop - n), axis))
+
+
+def _chords(high: int, wide: int) -> list[tuple[int, int]]:
+    """Per row of an ellipse that fills high x wide cells, its first cell and how many there are."""
+    found = []
+    for row in range(high):
+        half = wide / 2 * math.sqrt(1 - ((row + 0.5) / high * 2 - 1) ** 2)
+        first = math.ceil(wide / 2 - half - 0.5)
+        found.append((first, wide - 2 * first))
+    return [(min(a, (wide - 1) // 2), max(n, 2 - wide % 2)) for a, n in found]
+
+
+def _middles(count: int, cells: int, side: float, size: float, voxels: int) -> NDArray[np.float64]:
+    """Middles of all windows along an axis, coarse voxels from the outer edge, such that places lie inside."""
+    return np.clip((np.arange(count) + cells / 2) * side, size / 2, voxels - size / 2)
+
+
+def _strike(
+    sums: NDArray[np.float64],
+    middles: Sequence[NDArray[np.float64]],
+    middle: Sequence[float],
+    size: Sequence[float],
+    axis: str,
+) -> None:
+    """Rule out, in place, what would overlap a chosen place."""
+    away = [np.abs(m - c) / s for m, c, s in zip(middles, middle, size, strict=True)]
+    near = [np.flatnonzero(a < 1 - _TOUCHING) for a in away]
+    box = tuple(slice(n[0], n[-1] + 1) for n in near)
+    if not axis:
+        sums[box] = -1.0
+        return
+    away[AXES.index(axis)] = np.zeros(sums.shape[AXES.index(axis)])
+    square = sum(np.square(a[s]).reshape([-1 if i == k else 1 for i in range(3)])
+                 for k, (a, s) in enumerate(zip(away, box, strict=True)))  # fmt: skip
+    part = sums[box]
+    part[np.broadcast_to(np.asarray(square) < 1 - _TOUCHING, part.shape)] = -1.0
+
+
+# ------------------------------------------------------------------ is a recorded volume round?
+def is_round(volume: Image, axis: str = "z") -> bool:
+    """Whether a recorded volume holds a cylinder: no or one constant grey level in all corners beyond it.
+
+    Parameters
+    ----------
+    volume : (z, y, x), lazy or not; three slices across the axis are read.
+    axis : of rotation, "z", "y" or "x".
+    """
+    k = AXES.index(axis)
+    planes = [_plane(volume.data, k, round(n * volume.grid.shape[k])) for n in (0.25, 0.5, 0.75)]
+    if min(planes[0].shape) < LEAST_SIDE:
+        return False
+    beyond = _beyond(planes[0].shape)
+    corners, inside = (np.concatenate([p[m] for p in planes]) for m in (beyond, ~beyond))
+    return _empty(corners) and not _empty(inside)
+
+
+def _plane(data: Any, k: int, at: int) -> NDArray[np.float64]:
+    return np.asarray(data[tuple(at if i == k else slice(None) for i in range(3))], np.float64)
+
+
+def _beyond(shape: Sequence[int]) -> NDArray[np.bool_]:
+    y, x = ((np.arange(n) + 0.5) / n * 2 - 1 for n in shape)
+    return np.asarray(np.hypot(y[:, None], x[None, :]) > BEYOND)
+
+
+def _empty(values: ArrayLike) -> bool:
+    known = np.asarray(values)[np.isfinite(values)]
+    return known.size == 0 or bool(known.min() == known.max())

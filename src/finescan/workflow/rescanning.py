@@ -25,6 +25,7 @@ from finescan.workflow.reading import Outcome, as_planned
 
 PLAN_FILE, PICTURE_FILE = "rescan.json", "rescan.png"
 LISTED = 12  # fields in the printed summary
+SETTLE_S = 2.0  # per field of a picture, where nothing is said
 INTERVAL_UNIT = "squared grey levels of the fine scan, from the calibrated intervals"
 SAMPLE_UNIT = "squared grey levels of the fine scan, from the calibrated intervals, its noise set aside"
 ERROR_UNIT = "local variance of the coarse map beyond noise, weighted by flags (squared grey levels)"
@@ -39,26 +40,29 @@ class RescanOptions:
     budget, until : ``20min`` or ``95%``; one of them.
     order : a name from ``finescan.rescan.ORDERS``.
     frame, max_frame : width and height of the usual and of the largest frame, px; None = that of the finest fine scan,
-        and no merging.
+        and no merging. Volumes: width and height of the detector, or x, y, z.
     pixel_size_nm : of the fine scan; None = that of the enhanced map.
     dwell_us : None = that of the finest fine scan.
-    settle_s, stage_um_per_s, line_overhead_us : overheads, see ``finescan.rescan.ScanTimes``.
-    value : picture on the coarse grid whose grey levels weigh every pixel.
+    settle_s, stage_um_per_s, line_overhead_us : overheads, see ``finescan.rescan.ScanTimes``; None = 2 s for pictures,
+        nothing for volumes.
+    value : picture or volume on the coarse grid whose grey levels weigh every pixel.
     measure : "dark" or "bright": fields are chosen for the area of such objects instead of for every pixel.
-    landmarks : YAML or JSON with ``[[[y, x] map px, [x, y] stage µm], …]``.
+    landmarks : YAML or JSON with ``[[[y, x] map px, [x, y] stage µm], …]``; of volumes three numbers each, or a CSV.
     formats : ``all`` or names with commas.
     export : what the programs must be told besides.
     scan_time : volumes: of one fine tomogram, ``2h``.
+    frame_um : volumes: like ``frame``, in µm.
+    rotation_axis : volumes: z, y or x: a tomogram covers the cylinder around that axis; None = as the fine volume does.
     """
 
     budget: str | None = None
     until: str | None = None
     order: str = "shortest"
-    frame: tuple[int, int] | None = None
+    frame: tuple[int, ...] | None = None
     max_frame: tuple[int, int] | None = None
-    pixel_size_nm: tuple[float, float] | None = None
+    pixel_size_nm: tuple[float, ...] | None = None
     dwell_us: float | None = None
-    settle_s: float = 2.0
+    settle_s: float | None = None
     stage_um_per_s: float = math.inf
     line_overhead_us: float = 0.0
     value: Path | None = None
@@ -67,6 +71,8 @@ class RescanOptions:
     formats: str = "all"
     export: rescan.ExportOptions = field(default_factory=rescan.ExportOptions)
     scan_time: str | None = None
+    frame_um: tuple[float, ...] | None = None
+    rotation_axis: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,11 +112,11 @@ def rescan_folder(
     run = open_finished(folder)
     coarse = coarse_scan(run)
     if coarse.grid.ndim == 3:
-        from finescan.workflow.volume_rescanning import plan_in_volume
+        from finescan.workflow.volume_rescanning import Forms, plan_in_volume
 
-        return plan_in_volume(run, coarse, Path(output), goal, options, overwrite=overwrite)
-    if options.scan_time is not None:
-        raise InputError("--scan-time is for volumes; the time of a field follows from --dwell. Leave it out.")
+        forms, old = Forms(names, everything), None if plan is None else Path(plan)
+        return plan_in_volume(run, coarse, Path(output), goal, options, forms=forms, plan=old, overwrite=overwrite)
+    _require_for_pictures(options)
     here = rescan.MapReference(
         coarse.name, coarse.grid, run.state["inputs"]["coarse"]["sha256"], coarse.acquisition.databar_rows
     )
@@ -125,6 +131,17 @@ def rescan_folder(
     written = rescan.write_files(output, files, overwrite=overwrite)
     facts = {**made.to_dict(), "files": [p.name for p in written], "left_out": left_out}
     return Outcome(facts, _text(made, Path(output), [p.name for p in written], left_out))
+
+
+def _require_for_pictures(options: RescanOptions) -> None:
+    if options.scan_time is not None:
+        raise InputError("--scan-time is for volumes; the time of a field follows from --dwell. Leave it out.")
+    if options.rotation_axis is not None:
+        raise InputError("--rotation-axis is for volumes, but the run is one of pictures. Leave it out.")
+    if options.frame_um is not None or len(options.frame or (0, 0)) != 2:
+        raise InputError(
+            "The frame of a picture is width x height in pixels, such as 1024x884, but another came. Correct --frame."
+        )
 
 
 def error_map(run: FinishedFolder, coarse: Image, trust: TrustMap) -> NDArray[np.float32]:
@@ -257,7 +274,7 @@ def _frame(run: FinishedFolder, finest: Recorded, options: RescanOptions) -> res
     size = options.pixel_size_nm or tuple(run.plan.values["target.pixel_size_nm"])
     shape = finest.grid.shape if options.frame is None else options.frame[::-1]
     largest = None if options.max_frame is None else options.max_frame[::-1]
-    return rescan.Frame((shape[0], shape[1]), (float(size[0]), float(size[1])), largest)
+    return rescan.Frame((shape[0], shape[1]), (float(size[0]), float(size[-1])), largest)
 
 
 def _times(coarse: Image, finest: Recorded, options: RescanOptions) -> rescan.ScanTimes:
@@ -268,7 +285,8 @@ def _times(coarse: Image, finest: Recorded, options: RescanOptions) -> rescan.Sc
         raise InputError(
             f"The dwell time of a fine scan is needed, but {finest.name} does not state one. Pass --dwell in µs."
         )
-    times = rescan.ScanTimes(dwell, options.settle_s, options.stage_um_per_s, options.line_overhead_us)
+    settle = SETTLE_S if options.settle_s is None else options.settle_s
+    times = rescan.ScanTimes(dwell, settle, options.stage_um_per_s, options.line_overhead_us)
     spent = coarse.acquisition.dwell_time_us
     if spent is None:
         return times

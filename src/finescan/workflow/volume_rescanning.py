@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
-import csv
-import io as text_io
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from finescan import io, rescan
 from finescan.errors import InputError
 from finescan.rescan.doubt import flag_sentences
-from finescan.rescan.plan import SCHEMA, spoken
+from finescan.rescan.volume_plan import KIND, READ
 from finescan.values import Image, TrustMap
 from finescan.workflow.finished import FinishedFolder
 from finescan.workflow.folder import make_folder
 from finescan.workflow.opening import out_grid
 from finescan.workflow.pasting import UNCERTAINTY_FILE, UNCERTAINTY_STORE
 from finescan.workflow.reading import Outcome
-from finescan.workflow.rescanning import INTERVAL_UNIT, RescanOptions, recorded_scans, scanned_mask
-from finescan.workflow.volume_suggesting import place_size
+from finescan.workflow.rescanning import (
+    INTERVAL_UNIT,
+    LISTED,
+    PICTURE_FILE,
+    PLAN_FILE,
+    Recorded,
+    RescanOptions,
+    recorded_scans,
+    scanned_mask,
+)
+from finescan.workflow.volume_field import box_px, field_of_view, tomogram_times, volume_stage
 
-KIND = "finescan volume rescan plan"
-PLAN_FILE, LIST_FILE = "rescan.json", "rescan.csv"
-MOST, LISTED = 999, 12
-PICTURES_ONLY = {
-    "frame": "--frame", "max_frame": "--max-frame", "value": "--value", "measure": "--measure",
-    "landmarks": "--stage-landmarks", "dwell_us": "--dwell",
-}  # fmt: skip
+MOST = 999
+PICTURES_ONLY = {"max_frame": "--max-frame", "measure": "--measure", "dwell_us": "--dwell"}
+ONE_BY_ONE = "Positions are in voxels and µm of the coarse volume only."
+
+
+@dataclass(frozen=True)
+class Forms:
+    """Which lists to write.
+
+    Parameters
+    ----------
+    names : of exporters, as :func:`finescan.rescan.formats_of` gives them.
+    everything : all that can be written.
+    """
+
+    names: tuple[str, ...]
+    everything: bool
 
 
 def plan_in_volume(
@@ -40,54 +58,41 @@ def plan_in_volume(
     goal: rescan.Goal | None,
     options: RescanOptions,
     *,
+    forms: Forms,
+    plan: Path | None = None,
     overwrite: bool = False,
 ) -> Outcome:
-    """Plan fine tomograms of parts of a volume; writes rescan.json and rescan.csv.
+    """Plan fine tomograms of parts of a volume; writes rescan.json, a numbered picture and lists for programs.
 
-    All parts are as large as the finest fine volume of the run and take the same time, so those with most of the
-    expected error come first.
+    All parts have the size of one field of view and take the same time, so those with most of the expected error are
+    taken first; they are scanned in an order of short ways for the stage.
 
     Parameters
     ----------
     run, coarse : the run and its coarse volume.
     output : folder for the files.
-    goal : budget (with ``options.scan_time``) or share; None = an old plan was to be written again, which is refused.
+    goal : budget (with ``options.scan_time``) or share; None = ``plan`` is written again.
     options : what is not for pictures only.
 
     Raises
     ------
     InputError, OutputError : one sentence each; nothing is written then.
     """
-    if goal is None:
-        raise InputError("The plan of a volume is not written again from --plan. Pass --budget or --until.")
     _require_for_volumes(options)
-    seconds = None if options.scan_time is None else rescan.Goal.parse(options.scan_time, None).budget_s
-    count = _affordable(goal, seconds)
-    flags = io.read_volume(run.path / "flags.tif", constant_ok=True)
-    trust = TrustMap(np.asarray(flags.data[...]), coarse.grid.crop((0, 0, 0), flags.grid.shape))
-    error = rescan.error_cells(_half_widths(run, coarse), coarse.grid)
-    recorded = [(r.grid, r.lr_from_hr) for r in recorded_scans(run)]
-    finest = min(recorded, key=lambda r: float(np.prod(r[0].pixel_size_nm)))[0]
-    size = place_size(finest, coarse.grid)
-    scanned = scanned_mask(error.grid, recorded)
-    places = rescan.choose_places(error, coarse.grid, size, scanned=scanned, most=count)
-    if goal.until is not None:
-        places = _until(places, goal.until)
-    rows = [_row(k, p, coarse, seconds, trust) for k, p in enumerate(places, 1)]
-    body: dict[str, Any] = {
-        "kind": KIND, "schema": SCHEMA,
-        "map": rescan.MapReference(coarse.name, coarse.grid, run.state["inputs"]["coarse"]["sha256"]).to_dict(),
-        "axes": "ZYX", "size_nm": list(size), "goal": str(goal), "error_unit": INTERVAL_UNIT,
-        "reduction": sum(p.reduction for p in places), "seconds": None if seconds is None else seconds * len(rows),
-        "places": rows,
-    }  # fmt: skip
-    files = {
-        PLAN_FILE: json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode(),
-        LIST_FILE: _csv(rows, size),
-    }
+    names = rescan.volume_formats_of(forms.names, forms.everything)
+    here = rescan.MapReference(coarse.name, coarse.grid, run.state["inputs"]["coarse"]["sha256"])
+    if goal is None:
+        made = rescan.load_volume_plan(plan or Path())
+        _require_volume(made.map, here, Path(plan or ""))
+    else:
+        made = _planned(run, coarse, here, goal, options)
+    lists, left_out = rescan.volume_exported(made, names, options=options.export, skip=forms.everything)
+    picture = rescan.numbered_views(coarse.data, made)
+    files = {**lists, PICTURE_FILE: picture, PLAN_FILE: rescan.volume_plan_bytes(made)}
     make_folder(output)
     written = [p.name for p in rescan.write_files(output, files, overwrite=overwrite)]
-    return Outcome({**body, "files": written}, _text(body, output, written))
+    facts = {**made.to_dict(), "files": written, "left_out": left_out}
+    return Outcome(facts, _text(made, output, written, left_out))
 
 
 def planned_places(path: Path, here: rescan.MapReference) -> tuple[dict[str, tuple[float, ...]], tuple[float, ...]]:
@@ -99,7 +104,7 @@ def planned_places(path: Path, here: rescan.MapReference) -> tuple[dict[str, tup
     """
     try:
         d = json.loads(path.read_text(encoding="utf-8"))
-        if d["kind"] != KIND or d["schema"] != SCHEMA:
+        if d["kind"] != KIND or d["schema"] not in READ:
             raise ValueError(f"it is of the kind {d['kind']!r}, schema {d['schema']!r}")
         made = rescan.MapReference.from_dict(d["map"])
         middles = {
@@ -109,9 +114,13 @@ def planned_places(path: Path, here: rescan.MapReference) -> tuple[dict[str, tup
         size = tuple(float(v) for v in d["size_nm"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{path} holds no rescan plan of a volume ({e}). Pass one of `finescan rescan`.") from e
+    _require_volume(made, here, path)
+    return middles, size
+
+
+def _require_volume(made: rescan.MapReference, here: rescan.MapReference, path: Path) -> None:
     if made.sha256 != here.sha256 or not made.grid.same_as(here.grid):
         raise InputError(f"The rescan plan in {path} was made for another volume than {here.name}. Plan again.")
-    return middles, size
 
 
 def _require_for_volumes(options: RescanOptions) -> None:
@@ -120,21 +129,71 @@ def _require_for_volumes(options: RescanOptions) -> None:
         raise InputError(f"{', '.join(given)} is for pictures, but the run is one of volumes. Leave it out.")
 
 
-def _affordable(goal: rescan.Goal, seconds: float | None) -> int:
-    """How many fine tomograms a budget pays for."""
-    if goal.budget_s is None:
+# ------------------------------------------------------------------ planning
+def _planned(
+    run: FinishedFolder, coarse: Image, here: rescan.MapReference, goal: rescan.Goal, options: RescanOptions
+) -> rescan.VolumePlan:
+    recorded = recorded_scans(run)
+    finest = min(recorded, key=lambda r: float(np.prod(r.grid.pixel_size_nm)))
+    field = field_of_view(coarse, finest, run.plan.values["target.pixel_size_nm"], options)
+    times = tomogram_times(finest, options, needed=goal.budget_s is not None)
+    count = _affordable(goal, times)
+    stage, why = volume_stage(coarse, recorded, options.landmarks)
+    error, unit = _error(run, coarse, options)
+    scanned = scanned_mask(error.grid, [(r.grid, r.lr_from_hr) for r in recorded])
+    places = rescan.choose_places(error, coarse.grid, field.size_nm, axis=field.axis, scanned=scanned, most=count)
+    if goal.until is not None:
+        places = _until(places, goal.until)
+    trust = _flags(run, coarse)
+    visits = rescan.visits_in_order(places, here, field, times, goal, lambda p: _reasons(trust, p))
+    if not visits:
+        raise InputError(_too_little(goal, times))
+    notes = _notes(field, times, finest, options, f"{why} {ONE_BY_ONE}" if stage is None else "")
+    return rescan.VolumePlan(here, field, times, goal, visits, stage, unit, notes)
+
+
+def _flags(run: FinishedFolder, coarse: Image) -> TrustMap:
+    flags = io.read_volume(run.path / "flags.tif", constant_ok=True)
+    return TrustMap(np.asarray(flags.data[...]), coarse.grid.crop((0, 0, 0), flags.grid.shape))
+
+
+def _reasons(trust: TrustMap, place: rescan.VolumePlace) -> list[str]:
+    return flag_sentences(trust, box_px(place))
+
+
+def _affordable(goal: rescan.Goal, times: rescan.TomogramTimes) -> int:
+    """How many fine tomograms a budget pays for if the stage is there at once."""
+    one = times.place_s()
+    if goal.budget_s is None or one is None:
         return MOST
-    if seconds is None:
+    if goal.budget_s < one:
+        raise InputError(_too_little(goal, times))
+    return min(MOST, math.floor(goal.budget_s / one + 1e-9))
+
+
+def _too_little(goal: rescan.Goal, times: rescan.TomogramTimes) -> str:
+    one, more = rescan.spoken(times.place_s() or 0.0), ""
+    if math.isfinite(times.stage_um_per_s):
+        more = " and the way of the stage"
+    return (
+        f"The budget of {rescan.spoken(goal.budget_s or 0.0)} is less than one fine tomogram takes ({one}{more}). Pass "
+        "a larger --budget."
+    )
+
+
+def _error(run: FinishedFolder, coarse: Image, options: RescanOptions) -> tuple[Image, str]:
+    """What a plan is to reduce, and what that is."""
+    error = rescan.error_cells(_half_widths(run, coarse), coarse.grid)
+    if options.value is None:
+        return error, INTERVAL_UNIT
+    value = io.read_volume(options.value, voxel_size_nm=coarse.grid.pixel_size_nm, constant_ok=True)
+    if value.grid.shape != coarse.grid.shape:
         raise InputError(
-            "A budget needs the time that one fine tomogram takes, but none came. Pass for example --scan-time 2h, or "
-            "a share of the error with --until 80%."
+            f"{options.value.name} has {value.grid.shape} voxels, but weights are given for every one of the "
+            f"{coarse.grid.shape} voxels of {coarse.name}. Pass a volume of that size with --value."
         )
-    if goal.budget_s < seconds:
-        raise InputError(
-            f"The budget of {spoken(goal.budget_s)} is less than one fine tomogram takes ({spoken(seconds)}). Pass a "
-            "larger --budget."
-        )
-    return min(MOST, math.floor(goal.budget_s / seconds + 1e-9))
+    weighed = rescan.weighed(error, value.with_data(value.data, coarse.grid))
+    return weighed, f"{INTERVAL_UNIT}, times {options.value.name}"
 
 
 def _half_widths(run: FinishedFolder, coarse: Image) -> Image:
@@ -158,44 +217,33 @@ def _until(places: list[rescan.VolumePlace], share: float) -> list[rescan.Volume
     return places[: int(np.searchsorted(total, share - 1e-9)) + 1]
 
 
-def _row(
-    order: int, place: rescan.VolumePlace, coarse: Image, seconds: float | None, trust: TrustMap
-) -> dict[str, Any]:
-    corner_um = (np.array(place.centre_px) + 0.5) * coarse.grid.pixel_size_nm / 1e3
-    middle_um = corner_um - np.array(coarse.grid.extent_nm) / 2e3
-    box = tuple(slice(int(a), int(b)) for a, b in zip(place.start_px, place.stop_px, strict=True))
-    return {
-        "id": f"R{order:03d}", "order": order,
-        "start_px": list(place.start_px), "stop_px": list(place.stop_px), "centre_px": list(place.centre_px),
-        "centre_um": corner_um.tolist(), "from_middle_um": middle_um.tolist(),
-        "reduction": place.reduction, "seconds": seconds, "reasons": flag_sentences(trust, box),
-    }  # fmt: skip
+# ------------------------------------------------------------------ words
+def _notes(
+    field: rescan.FieldOfView, times: rescan.TomogramTimes, finest: Recorded, options: RescanOptions, no_stage: str
+) -> tuple[str, ...]:
+    notes = []
+    asked = options.rotation_axis is not None or len(options.frame_um or options.frame or ()) == 2
+    if field.axis and not asked:
+        notes.append(
+            f"The corners of {finest.name} hold nothing, so the gain of a place is counted in the cylinder around "
+            f"{field.axis}."
+        )
+    if times.scan_s is not None and options.settle_s is None:
+        notes.append("Times hold no overhead for moving and aligning the sample; --settle adds one, in s.")
+    return (*notes, *([no_stage] if no_stage else []))
 
 
-def _csv(rows: list[dict[str, Any]], size_nm: tuple[float, ...]) -> bytes:
-    """One line per place; lengths in µm, in the order x, y, z of instruments."""
-    out = text_io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    names = ("x", "y", "z")
-    writer.writerow(
-        ["id", *(f"centre_{n}_um" for n in names), *(f"from_middle_{n}_um" for n in names),
-         *(f"size_{n}_um" for n in names), *(f"centre_{n}_px" for n in names), "reduction_percent"]
-    )  # fmt: skip
-    for r in rows:
-        lengths = [*r["centre_um"][::-1], *r["from_middle_um"][::-1], *(s / 1e3 for s in size_nm[::-1])]
-        line = [*(f"{v:.4f}" for v in lengths), *(f"{v:.2f}" for v in r["centre_px"][::-1])]
-        writer.writerow([r["id"], *line, f"{100 * r['reduction']:.3f}"])
-    return out.getvalue().encode()
-
-
-def _text(body: dict[str, Any], output: Path, files: list[str]) -> str:
-    size = " x ".join(f"{v / 1e3:.4g}" for v in body["size_nm"])
-    took = "" if body["seconds"] is None else f" in {spoken(body['seconds'])}"
-    share = f"{100 * body['reduction']:.1f} % of the expected error"
-    lines = [f"{len(body['places'])} places of {size} µm (z, y, x){took}: {share}"]
-    for row in body["places"][:LISTED]:
-        middle = ", ".join(f"{v:.4g}" for v in row["centre_um"])
-        lines.append(f"  {row['id']}: middle {middle} µm, {100 * row['reduction']:.1f} %. {' '.join(row['reasons'])}")
-    if len(body["places"]) > LISTED:
-        lines.append(f"  and {len(body['places']) - LISTED} more")
-    return "\n".join([*lines, f"{output}: {', '.join(files)}"])
+def _text(plan: rescan.VolumePlan, output: Path, files: Sequence[str], left_out: Sequence[str]) -> str:
+    lines = [f"{plan} (asked for: {plan.goal})"]
+    if plan.stage is not None:
+        lines.append(f"stage: {plan.stage}")
+    lines += [f"note: {n}" for n in plan.notes]
+    for v in plan.visits[:LISTED]:
+        middle = ", ".join(f"{c:.4g}" for c in plan.centre_um(v.place)[::-1])
+        at = plan.stage_um(v.place)
+        where = "" if at is None else f", stage {', '.join(f'{c:.1f}' for c in at)} µm"
+        share = f"{100 * v.place.reduction:.1f} %"
+        lines.append(f"  {v.id}: middle {middle} µm (x, y, z){where}, {share}. {' '.join(v.reasons)}")
+    if len(plan.visits) > LISTED:
+        lines.append(f"  and {len(plan.visits) - LISTED} more")
+    return "\n".join([*lines, *left_out, f"{output}: {', '.join(files)}"])

@@ -12,11 +12,11 @@ from finescan import rescan
 from finescan.errors import InputError
 from finescan.rescan.doubt import flag_sentences
 from finescan.trust.map_intervals import Intervals
-from finescan.values import Grid, Image, Pair, TrustMap
+from finescan.values import Image, Pair, TrustMap
 from finescan.workflow.rescanning import INTERVAL_UNIT, scanned_mask
+from finescan.workflow.volume_field import box_px, field_like
 
 MOST = 10  # places
-ACROSS = 2  # a place is at most this part of the volume along each side
 UNKNOWN = "Without calibrated intervals nothing tells where the enhanced volume is most wrong."
 
 
@@ -28,18 +28,18 @@ class VolumeSuggestion:
     ----------
     places : best first; empty where there is nothing to suggest.
     flags : per place, what is flagged there.
-    size_nm : of a place (z, y, x).
+    field : what one tomogram covers; None where there are no places.
     reason : why there are none.
     """
 
     places: tuple[rescan.VolumePlace, ...] = ()
     flags: tuple[str, ...] = ()
-    size_nm: tuple[float, ...] = ()
+    field: rescan.FieldOfView | None = None
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        if not self.places:
+        if self.field is None:
             return {"places": [], "reason": self.reason}
         places = [
             {
@@ -51,13 +51,14 @@ class VolumeSuggestion:
             }
             for p, words in zip(self.places, self.flags, strict=True)
         ]
-        return {"places": places, "size_nm": list(self.size_nm), "error_unit": INTERVAL_UNIT}
+        size, axis = list(self.field.size_nm), self.field.axis or None
+        return {"places": places, "size_nm": size, "rotation_axis": axis, "error_unit": INTERVAL_UNIT}
 
 
 def suggest_in_volume(
     lr: Image, pairs: Sequence[Pair], ranges: Intervals, flags: TrustMap, *, most: int = MOST
 ) -> VolumeSuggestion:
-    """The boxes, as large as the finest fine volume, whose fine scan would remove most of the expected error.
+    """The places, as large as the finest fine volume, whose fine scan would remove most of the expected error.
 
     Parameters
     ----------
@@ -68,22 +69,13 @@ def suggest_in_volume(
     half = ranges.uncertainty
     if half is None:
         return VolumeSuggestion(reason=UNKNOWN)
-    finest = min(pairs, key=lambda p: float(np.prod(p.hr.grid.pixel_size_nm))).hr.grid
-    size = place_size(finest, lr.grid)
+    finest = min(pairs, key=lambda p: float(np.prod(p.hr.grid.pixel_size_nm))).hr
+    field = field_like(finest.grid, lr.grid, finest)
     error = rescan.error_cells(half, flags.grid)
     scanned = scanned_mask(error.grid, [(p.hr.grid, p.lr_from_hr) for p in pairs])
     try:
-        found = rescan.choose_places(error, flags.grid, size, scanned=scanned, most=most)
+        found = rescan.choose_places(error, flags.grid, field.size_nm, axis=field.axis, scanned=scanned, most=most)
     except InputError as e:  # everything is scanned: no reason to fail a run
         return VolumeSuggestion(reason=str(e))
-    words = tuple(" ".join(flag_sentences(flags, _box(p))) for p in found)
-    return VolumeSuggestion(tuple(found), words, size)
-
-
-def _box(place: rescan.VolumePlace) -> tuple[slice, ...]:
-    return tuple(slice(int(a), int(b)) for a, b in zip(place.start_px, place.stop_px, strict=True))
-
-
-def place_size(fine: Grid, coarse: Grid) -> tuple[float, ...]:
-    """Extent of a place (z, y, x), nm: that of a fine volume, or half of the coarse one where that is less."""
-    return tuple(min(a, b / ACROSS) for a, b in zip(fine.extent_nm, coarse.extent_nm, strict=True))
+    words = tuple(" ".join(flag_sentences(flags, box_px(p))) for p in found)
+    return VolumeSuggestion(tuple(found), words, field)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -64,7 +65,13 @@ def test_places_worth_scanning_again_are_listed_and_none_is_recorded(finished_vo
     for place in found["places"]:
         middle = np.array(place["centre_px"]) + 0.5
         assert not ((fine[0] + 3 < middle) & (middle < fine[1] - 3)).all() and 0 < place["reduction"] < 1
-    assert "Where to scan again" in (finished_volume / "report.html").read_text(encoding="utf-8")
+    page = (finished_volume / "report.html").read_text(encoding="utf-8")
+    boxes = [[float(v) for v in b.split()] for b in re.findall(r'class="goto" hidden data-box="([^"]*)"', page)]
+    assert "Where to scan again" in page and len(boxes) == len(found["places"])
+    for box, place in zip(boxes, found["places"], strict=True):
+        voxel = np.divide(found["size_nm"], np.subtract(place["stop_px"], place["start_px"]))
+        np.testing.assert_allclose(box, [*np.multiply(place["start_px"], voxel), *np.multiply(place["stop_px"], voxel)],
+                                   rtol=1e-4)  # fmt: skip
 
 
 def test_the_plan_gives_every_choice_with_a_sentence(finished_volume):

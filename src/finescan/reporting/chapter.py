@@ -94,12 +94,13 @@ class Place:
     Parameters
     ----------
     cells : one per column.
-    box : (y0, x0, y1, x1) in nm from the upper-left edge of the page's first scene; None = nowhere to go to.
+    box : (y0, x0, y1, x1) in nm from the upper-left edge of the page's first scene, or (z0, y0, x0, z1, y1, x1) where
+        that shows a volume; None = nowhere to go to.
     thumbnail : small picture (h, w) of the place; None = none.
     """
 
     cells: tuple[Cell, ...]
-    box: tuple[float, float, float, float] | None = None
+    box: tuple[float, ...] | None = None
     thumbnail: NDArray[Any] | None = None
 
 

@@ -103,7 +103,7 @@ def _thumbnail(picture: NDArray[Any] | None, places: Places) -> str:
     return f'<img class="thumbnail" alt="" src="{uri}">'
 
 
-def _go_to(box: tuple[float, float, float, float] | None, name: str) -> str:
+def _go_to(box: tuple[float, ...] | None, name: str) -> str:
     if box is None:
         return ""
     where = " ".join(f"{v:.6g}" for v in box)

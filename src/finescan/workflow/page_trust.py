@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from finescan import reporting as rp
-from finescan.rescan import spoken
+from finescan.rescan import FieldOfView, spoken
 from finescan.values import ADVICE, FLAGS, Image, TrustMap, flag_bits
 from finescan.workflow.judging import on_grid
 from finescan.workflow.pasting import NOISE_FREE_FILE
@@ -50,8 +50,8 @@ def _volume_places(lr: Image, facts: Mapping[str, Any]) -> rp.Chapter:
         return rp.Chapter("Where to scan again", (found["reason"],))
     columns = (
         rp.Column("place"),
-        rp.Column("z, y, x of the middle", "µm"),
-        rp.Column("z, y, x of the middle", "coarse voxels"),
+        rp.Column("x, y, z of the middle", "µm"),
+        rp.Column("x, y, z of the middle", "coarse voxels"),
         rp.Column("removes", "% of the expected error"),
         rp.Column("flags"),
     )
@@ -59,17 +59,19 @@ def _volume_places(lr: Image, facts: Mapping[str, Any]) -> rp.Chapter:
     for k, place in enumerate(found["places"], 1):
         middle = place["centre_px"]
         um = (np.array(middle) + 0.5) * lr.grid.pixel_size_nm / 1e3
-        cells = (", ".join(f"{v:.4g}" for v in um), ", ".join(f"{v:.1f}" for v in middle))
-        rows.append((str(k), *cells, round(100 * place["reduction"], 1), " ".join(place["reasons"])))
-    size = " x ".join(f"{v / 1e3:.4g}" for v in found["size_nm"])
+        at = (", ".join(f"{v:.4g}" for v in um[::-1]), ", ".join(f"{v:.1f}" for v in middle[::-1]))
+        nm = [v * p for n in ("start_px", "stop_px") for v, p in zip(place[n], lr.grid.pixel_size_nm, strict=True)]
+        cells = (str(k), *at, round(100 * place["reduction"], 1), " ".join(place["reasons"]))
+        rows.append(rp.Place(cells, tuple(nm)))
+    field = FieldOfView(tuple(found["size_nm"]), found.get("rotation_axis") or "")
     total = 100 * sum(p["reduction"] for p in found["places"])
     words = (
-        f"Fine scans of these {len(rows)} places of {size} µm (z, y, x) would remove {total:.0f} % of the expected "
+        f"Fine scans of these {len(rows)} places of {field} would remove {total:.0f} % of the expected "
         f"error: {found['error_unit']}. Micrometres count from the outer corner of the coarse volume. "
         f"`finescan rescan {facts['folder']} --budget 8h --scan-time 2h` plans for a budget, and `finescan merge` "
         "takes the new scans in."
     )
-    return rp.Chapter("Where to scan again", (words, rp.Table("Places", columns, tuple(rows))))
+    return rp.Chapter("Where to scan again", (words, rp.Places("Places", columns, tuple(rows))))
 
 
 def overlay(done: Finished) -> rp.Layer | None:

@@ -249,6 +249,15 @@ class Volume {
     CUTS[pane.cut].forEach((a, i) => { this.centre[a] = clamp(this.centre[a] + [down, right][i], 0, this.facts.extent[a]); });
     this.draw();
   }
+  goTo([z0, y0, x0, z1, y1, x1], label) { // a place, with as much again around it
+    const start = [z0, y0, x0], stop = [z1, y1, x1];
+    this.gone = { label, kind: "crop", start, stop };
+    this.zoom = clamp(Math.min(...[1, 2].map((a) => this.facts.extent[a] / (2.5 * (stop[a] - start[a])))), 1, 64);
+    this.centre = (this.zoom > 1 ? start.map((v, a) => v + stop[a]) : this.facts.extent).map((v) => v / 2);
+    this.setStop(this.nearestStop((z0 + z1) / 2));
+    this.figure.scrollIntoView({ block: "start" });
+    this.panes[0].canvas.focus({ preventScroll: true });
+  }
   fit() { this.zoom = 1; this.centre = this.facts.extent.map((v) => v / 2); this.draw(); }
   setCurtain(v) { this.curtain = clamp(v, 0, 1); this.slider.value = Math.round(1000 * this.curtain); this.draw(); }
   blink(on) { if (this.blinking !== on) { this.blinking = on; this.draw(); } }
@@ -335,7 +344,7 @@ class Volume {
   }
   drawBoxes(view, cut) {
     const [a, b] = CUTS[cut], fixed = [0, 1, 2].find((v) => v !== a && v !== b), at = this.onCut(cut, [0, 0, 0])[fixed];
-    for (const box of this.facts.boxes) {
+    for (const box of this.gone ? [...this.facts.boxes, this.gone] : this.facts.boxes) {
       const inside = at >= box.start[fixed] && at < box.stop[fixed], named = inside && cut === "xy" && view.w > 200 * view.dpr;
       view.g.globalAlpha = inside ? 1 : 0.35; // faint: the cut passes outside the box
       drawBox(view, { label: named ? box.label : "", low: box.kind === "held-out", kind: box.kind, y0: box.start[a], x0: box.start[b], y1: box.stop[a], x1: box.stop[b] });

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from finescan.rescan.volume_plan import VolumePlan, VolumeVisit
 LONGEST_PX = 1300  # of the three views together, along their longer side
 LIST_PX = 450  # width of the list beside them
 GAP, FONT_PX, LINE = 10, 17, 3
+SHIFTS = 6  # places right or down of its corner that a number may stand in
 _SLAB = 1 << 23  # voxels that are read at once
 
 
@@ -132,8 +134,9 @@ def _drawn(draw: ImageDraw.ImageDraw, view: View, plan: VolumePlan, font: Any) -
         draw.line(points, fill=BLUE, width=LINE - 1)
     for v in plan.visits:
         _outline(draw, view, plan, v)
+    taken: list[tuple[float, float, float, float]] = []
     for v in plan.visits:
-        _number(draw, view.xy(_corner_nm(plan, v.place.start_px)), str(v.order), font)
+        taken.append(_number(draw, view.xy(_corner_nm(plan, v.place.start_px)), str(v.order), font, taken))
 
 
 def _named(view: View) -> str:
@@ -151,11 +154,24 @@ def _outline(draw: ImageDraw.ImageDraw, view: View, plan: VolumePlan, v: VolumeV
         shape(box, outline=colour, width=width)
 
 
-def _number(draw: ImageDraw.ImageDraw, corner: tuple[float, float], words: str, font: Any) -> None:
-    x, y = corner[0] + 4, corner[1] + 2
-    left, top, right, bottom = draw.textbbox((x, y), words, font=font)
-    draw.rectangle((left - 3, top - 2, right + 3, bottom + 2), fill=ORANGE, outline=DARK)
+def _number(
+    draw: ImageDraw.ImageDraw, corner: tuple[float, float], words: str, font: Any, taken: Sequence[Sequence[float]]
+) -> tuple[float, float, float, float]:
+    """In the upper left corner of a place, or further right or down where another number stands; returns its plate."""
+    plate = 0.0, 0.0, 0.0, 0.0
+    for down, right in sorted(itertools.product(range(SHIFTS), repeat=2), key=lambda k: (sum(k), k)):
+        x, y = corner[0] + 4 + 1.9 * FONT_PX * right, corner[1] + 2 + 1.2 * FONT_PX * down
+        left, top, stop, bottom = draw.textbbox((x, y), words, font=font)
+        plate = left - 3, top - 2, stop + 3, bottom + 2
+        if not any(_overlap(plate, other) for other in taken):
+            break
+    draw.rectangle(plate, fill=ORANGE, outline=DARK)
     draw.text((x, y), words, fill=DARK, font=font)
+    return plate
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
 
 
 def _listed(draw: ImageDraw.ImageDraw, plan: VolumePlan, corner: tuple[float, float], height: int, font: Any) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from finescan.errors import InputError
 from finescan.io.pixels import BAND_PIXELS, bands
 from finescan.io.volumes.inspection import sample
-from finescan.values import Image
+from finescan.values import Image, scattered
 
 MIN_RATIO, MAX_RATIO = 1.5, 16.0
 _EQUAL = 0.99  # voxel sizes this close are the same
@@ -51,6 +51,7 @@ def _levels(image: Image, data: NDArray[Any]) -> dict[str, Any]:
         raise InputError(f"{image.name} holds no data: every pixel is NaN. Choose another file.")
     levels, counts = _histogram(finite)
     low, high = _clipped(levels, counts, data.dtype)
+    low = 0.0 if low and scattered(data == levels[0]) else low  # no electron reached these pixels: nothing was cut off
     return {
         "dtype": str(image.dtype.newbyteorder("=")),
         "rows": image.grid.shape[-2],

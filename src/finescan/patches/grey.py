@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from finescan.errors import InputError
-from finescan.values import GreyStatistics
+from finescan.values import GreyStatistics, scattered
 
 AVERAGE_PX = 5  # side of the box over which a coarse pixel's surroundings are averaged for ``lr_range``
 RANGE_PERCENTILES = (0.01, 99.99)
@@ -26,10 +26,11 @@ def saturation_levels(data: NDArray[Any]) -> tuple[float | None, float | None]:
     """The darkest and brightest grey level if the detector or the digitiser cut there, else None.
 
     An end of the range counts as cut where pixels pile up: at least 0.02 % of them hold exactly the extreme level,
-    and five times as many as the levels next to it hold on average (over 2 % of the range).
+    and five times as many as the levels next to it hold on average (over 2 % of the range). Darkest pixels that lie
+    scattered, as those do that no electron reached, are not cut.
     """
-    values = np.asarray(data).ravel()
-    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    image = np.asarray(data)
+    values = image[np.isfinite(image)] if image.dtype.kind == "f" else image.ravel()
     if values.size == 0:
         return None, None
     low, high = values.min(), values.max()
@@ -45,7 +46,8 @@ def saturation_levels(data: NDArray[Any]) -> tuple[float | None, float | None]:
         count = np.count_nonzero(values == level)
         beside = np.count_nonzero(near) / steps
         cut.append(float(level) if count >= max(20, 2e-4 * values.size) and count > _PILE * beside else None)
-    return cut[0], cut[1]
+    dark = None if cut[0] is not None and scattered(image == cut[0]) else cut[0]
+    return dark, cut[1]
 
 
 def cut_levels(values: NDArray[Any]) -> tuple[float | None, float | None]:

@@ -130,6 +130,8 @@ class PatchSet:
         """Share of the covered area per role; what is missing to 1 is guard gap."""
         pieces = self._different
         covered = sum(int(np.count_nonzero(self._covered(p))) for p in pieces)
+        if not covered:
+            raise InputError("Nothing is left to learn from: every pixel is missing, saturated or badly registered.")
         return {n: sum(int(np.count_nonzero(p.role == r)) for p in pieces) / covered for n, r in ROLES.items()}
 
     def held(self, piece: Piece, role: str) -> list[Box]:

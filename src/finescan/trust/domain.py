@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from finescan.values import GreyStatistics
+from finescan.values import GreyStatistics, scattered
 
 LOCAL_PX = 1.0  # sigma of the local average that grey ranges are stated for
 _MANY = 3.0  # a rail holds this many times more pixels than the levels next to it
@@ -65,14 +65,17 @@ def untrained(lr: NDArray[Any], lr_range: tuple[float, float], *, margin: float 
 def saturation_levels(lr: NDArray[Any]) -> tuple[float | None, float | None]:
     """Grey levels at which the coarse scan is cut off: darkest and brightest, None where there is no such rail.
 
-    A rail is the extreme level of the image when it holds many more pixels than the levels next to it.
+    A rail is the extreme level of the image when it holds many more pixels than the levels next to it. Darkest pixels
+    that lie scattered, as those do that no electron reached, make none.
     """
-    values = np.asarray(lr)
-    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    image = np.asarray(lr)
+    values = image[np.isfinite(image)] if image.dtype.kind == "f" else image
     levels, counts = np.unique(values, return_counts=True)
     if len(levels) < 2:
         return None, None
-    return _rail(levels, counts), _rail(levels[::-1], counts[::-1])
+    dark = _rail(levels, counts)
+    dark = None if dark is not None and scattered(image == dark) else dark
+    return dark, _rail(levels[::-1], counts[::-1])
 
 
 def saturated(lr: NDArray[Any], levels: tuple[float | None, float | None]) -> NDArray[np.bool_]:

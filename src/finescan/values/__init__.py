@@ -7,6 +7,7 @@ from finescan.values.image import Acquisition, Image, StagePose
 from finescan.values.look import Look, look_of, look_of_parts, looks_of_places
 from finescan.values.pair import Pair, Residual, Verdict
 from finescan.values.region import Region
+from finescan.values.scatter import scattered
 from finescan.values.tiles import Tile, TilePlan, halved
 from finescan.values.trust_map import ADVICE, FLAGS, TrustMap, flag_bits
 from finescan.values.warp import Warp
@@ -35,4 +36,5 @@ __all__ = [
     "look_of",
     "look_of_parts",
     "looks_of_places",
+    "scattered",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from finescan.errors import InputError
-from finescan.rescan import choose_places, error_cells, is_round, weighed
+from finescan.rescan import choose_places, error_cells, is_round, misjudged_cells, weighed
 from finescan.rescan.volume_places import window_sums
 from finescan.values import Grid, Image
 
@@ -152,3 +152,24 @@ def test_a_round_volume_has_nothing_in_its_corners():
     turned = np.moveaxis(np.where(inside, grey, np.float32(0)), 0, 2)
     lying = volume(turned.shape, (100.0,) * 3)
     assert is_round(Image(turned, lying), "x") and not is_round(Image(turned, lying), "z")
+
+
+# ------------------------------------------------------------------ for what is measured
+def test_voxels_judged_wrongly_are_as_many_as_a_fine_scan_would_judge_differently():
+    """Drawn fine scans of a volume, within its intervals, differ from it on the expected share of every cell."""
+    coarse = volume((3, 4, 4))
+    fine, rng = coarse.refine(4), np.random.default_rng(7)
+    grey = rng.uniform(80, 120, fine.shape).astype(np.float32)
+    half = rng.uniform(2, 30, fine.shape).astype(np.float32)
+    found = misjudged_cells(Image(grey, fine), Image(half, fine), coarse, 95.0)
+    drawn = np.mean([(grey + rng.normal(0, half / 1.645) < 95) != (grey < 95) for _ in range(400)], axis=0)
+    np.testing.assert_allclose(found.data, drawn.reshape(3, 4, 4, 4, 4, 4).mean((1, 3, 5)), atol=0.01)
+    assert found.grid.same_as(coarse)
+
+
+def test_no_data_and_no_doubt_are_judged_right():
+    grid = volume((2, 2, 2))
+    grey = np.array([np.nan, 50, 50, 50, 49, 50, 50, 50], np.float32).reshape(grid.shape)
+    half = np.array([5, np.nan, 0, 5, 1e-6, 5, 5, 5], np.float32).reshape(grid.shape)
+    found = misjudged_cells(Image(grey, grid), Image(half, grid), grid, 50.0).data.ravel()
+    assert list(found[:3]) == [0, 0, 0] and found[3] == 0.5 and found[4] == 0

@@ -259,3 +259,27 @@ def test_an_exposure_alone_is_not_taken_for_a_time():
     with pytest.raises(InputError, match=r"fine\.txm states 2\.5 s per projection, not how many there were\. Pass for"):
         tomogram_times(finest, RescanOptions(), needed=True)
     assert tomogram_times(finest, RescanOptions(settle_s=5.0), needed=False).place_s() is None
+
+
+def test_a_plan_for_pores_goes_where_their_threshold_is_near(finished_volume, tmp_path):
+    from scipy import stats
+
+    outcome = plan(finished_volume, tmp_path / "plan", until="20%", measure="dark", frame=(16, 16, 16))
+    body = outcome.facts
+    assert body["error_unit"] == "voxels of the result on the wrong side of the threshold of dark objects"
+    assert f"error: {body['error_unit']}" in outcome.text
+    facts = json.loads((finished_volume / "trust.json").read_text())
+    grey, half = (
+        io.read_volume(finished_volume / n).array().astype(float) for n in ("enhanced.tif", "uncertainty.tif")
+    )
+    far = np.abs(grey - facts["pores"]["whole"]["threshold"]["value"])
+    chance = np.nan_to_num(stats.norm.sf(far / (half / 1.645)))
+    for place in body["places"]:
+        box = tuple(slice(int(2 * a), int(2 * b)) for a, b in zip(place["start_px"], place["stop_px"], strict=True))
+        assert place["reduction"] <= chance[box].sum() / chance.sum() * 1.001
+    best = max(body["places"], key=lambda p: p["reduction"])
+    box = tuple(slice(int(2 * a), int(2 * b)) for a, b in zip(best["start_px"], best["stop_px"], strict=True))
+    assert chance[box].mean() > 1.2 * chance.mean()
+    for kind, words in (("bright", r"has measured dark objects, not bright ones"), ("red", r"but 'red' came")):
+        with pytest.raises(InputError, match=words):
+            plan(finished_volume, tmp_path / "no", until="20%", measure=kind)

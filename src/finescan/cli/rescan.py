@@ -47,7 +47,8 @@ def rescan(
         typer.Option(help="Picture or volume on the coarse grid whose grey levels say how much a pixel matters."),
     ] = None,
     measure: Annotated[
-        str | None, typer.Option(help="Plan for the measured area of dark or bright objects, instead of every pixel.")
+        str | None,
+        typer.Option(help="Plan for the measured area or volume of dark or bright objects, instead of every pixel."),
     ] = None,
     stage_landmarks: Annotated[
         Path | None,

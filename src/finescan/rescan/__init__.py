@@ -15,7 +15,7 @@ from finescan.rescan.times import Frame, ScanTimes, spoken
 from finescan.rescan.travel import ORDERS, order_points
 from finescan.rescan.volume_export import VOLUME_EXPORTERS, VolumeExporter, volume_exported, volume_formats_of
 from finescan.rescan.volume_picture import numbered_views
-from finescan.rescan.volume_places import VolumePlace, choose_places, error_cells, is_round, weighed
+from finescan.rescan.volume_places import VolumePlace, choose_places, error_cells, is_round, misjudged_cells, weighed
 from finescan.rescan.volume_plan import (
     FieldOfView,
     TomogramTimes,
@@ -60,6 +60,7 @@ __all__ = [
     "load_volume_plan",
     "mean_under",
     "measured_share",
+    "misjudged_cells",
     "numbered_picture",
     "numbered_views",
     "order_points",

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from finescan.errors import InputError
 from finescan.rescan.doubt import NORMAL_90, mean_under
@@ -60,12 +61,62 @@ def error_cells(half_width: Image, coarse: Grid, *, most: int = MOST_CELLS) -> I
     -------
     float32, squared grey levels: the mean over the fine voxels of ``(half width / 1.645) ** 2``.
     """
+    cells = cells_of(coarse, most)
+    error = mean_under(half_width, cells, lambda h: (np.nan_to_num(h) / NORMAL_90) ** 2)
+    return Image(error, cells, "expected squared error")
+
+
+def misjudged_cells(
+    enhanced: Image, half_width: Image, coarse: Grid, threshold: float, *, most: int = MOST_CELLS
+) -> Image:
+    """Share of the voxels of an enhanced volume expected on the wrong side of a threshold, in cells of coarse voxels.
+
+    The fine grey level is taken for normal about the enhanced one, so the chance of a voxel is
+    ``Phi(-|grey - threshold| / (half width / 1.645))``. Summed, these are the voxels that a fine scan would judge
+    differently, which is what the measured volume of pores is uncertain by.
+
+    Parameters
+    ----------
+    enhanced, half_width : on one grid, grey levels; NaN = no data. Read slab by slab.
+    coarse : grid of the coarse volume.
+    threshold : between objects and the rest, grey levels of the enhanced volume.
+    most : cells.
+
+    Returns
+    -------
+    float32, 0 to 0.5.
+    """
+    cells = cells_of(coarse, most)
+    both = _Misjudged(enhanced.data, half_width.data, threshold)
+    return Image(mean_under(half_width.with_data(both), cells, lambda p: p), cells, "voxels judged wrongly")
+
+
+@dataclass(frozen=True)
+class _Misjudged:
+    """Chance of every voxel to be judged wrongly, worked out where it is read."""
+
+    grey: Any
+    half_width: Any
+    threshold: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.half_width.shape)
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+        far = np.abs(np.asarray(self.grey[key], np.float32) - np.float32(self.threshold))
+        sigma = np.asarray(self.half_width[key], np.float32) / np.float32(NORMAL_90)
+        known = np.isfinite(far) & (sigma > 0)
+        chance = special.ndtr(-far / np.where(known, sigma, 1))
+        return np.where(known, chance, 0).astype(np.float32)
+
+
+def cells_of(coarse: Grid, most: int = MOST_CELLS) -> Grid:
+    """Cubes of coarse voxels, as small as can be without being more than so many."""
     side = 1
     while coarse.coarsen(side).size > most:
         side += 1
-    cells = coarse.coarsen(side)
-    error = mean_under(half_width, cells, lambda h: (np.nan_to_num(h) / NORMAL_90) ** 2)
-    return Image(error, cells, "expected squared error")
+    return coarse.coarsen(side)
 
 
 def weighed(error: Image, value: Image) -> Image:

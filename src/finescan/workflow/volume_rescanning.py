@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,11 @@ from finescan import io, rescan
 from finescan.errors import InputError
 from finescan.rescan.doubt import flag_sentences
 from finescan.rescan.volume_plan import KIND, READ
-from finescan.values import Image, TrustMap
+from finescan.values import Grid, Image, TrustMap
 from finescan.workflow.finished import FinishedFolder
 from finescan.workflow.folder import make_folder
 from finescan.workflow.opening import out_grid
-from finescan.workflow.pasting import UNCERTAINTY_FILE, UNCERTAINTY_STORE
+from finescan.workflow.pasting import TIFF_FILE, UNCERTAINTY_FILE, UNCERTAINTY_STORE, ZARR_FILE
 from finescan.workflow.reading import Outcome
 from finescan.workflow.rescanning import (
     INTERVAL_UNIT,
@@ -33,8 +35,10 @@ from finescan.workflow.rescanning import (
 from finescan.workflow.volume_field import box_px, field_of_view, tomogram_times, volume_stage
 
 MOST = 999
-PICTURES_ONLY = {"max_frame": "--max-frame", "measure": "--measure", "dwell_us": "--dwell"}
-ONE_BY_ONE = "Positions are in voxels and µm of the coarse volume only."
+KINDS = "dark", "bright"
+MEASURE_UNIT = "voxels of the result on the wrong side of the threshold of {kind} objects"
+PICTURES_ONLY = {"max_frame": "--max-frame", "dwell_us": "--dwell"}
+VOXELS_ONLY = "Positions are in voxels and µm of the coarse volume only."
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,8 @@ def _planned(
     visits = rescan.visits_in_order(places, here, field, times, goal, lambda p: _reasons(trust, p))
     if not visits:
         raise InputError(_too_little(goal, times))
-    notes = _notes(field, times, finest, options, f"{why} {ONE_BY_ONE}" if stage is None else "")
-    return rescan.VolumePlan(here, field, times, goal, visits, stage, unit, notes)
+    notes = [*_notes(field, times, finest, options), *([f"{why} {VOXELS_ONLY}"] if stage is None else [])]
+    return rescan.VolumePlan(here, field, times, goal, visits, stage, unit, tuple(notes))
 
 
 def _flags(run: FinishedFolder, coarse: Image) -> TrustMap:
@@ -183,9 +187,15 @@ def _too_little(goal: rescan.Goal, times: rescan.TomogramTimes) -> str:
 
 def _error(run: FinishedFolder, coarse: Image, options: RescanOptions) -> tuple[Image, str]:
     """What a plan is to reduce, and what that is."""
-    error = rescan.error_cells(_half_widths(run, coarse), coarse.grid)
+    half, unit = _half_widths(run, coarse), INTERVAL_UNIT
+    if options.measure is None:
+        error = rescan.error_cells(half, coarse.grid)
+    else:
+        unit = MEASURE_UNIT.format(kind=options.measure)
+        threshold = _threshold(run, options.measure)
+        error = rescan.misjudged_cells(_enhanced(run, half.grid), half, coarse.grid, threshold)
     if options.value is None:
-        return error, INTERVAL_UNIT
+        return error, unit
     value = io.read_volume(options.value, voxel_size_nm=coarse.grid.pixel_size_nm, constant_ok=True)
     if value.grid.shape != coarse.grid.shape:
         raise InputError(
@@ -193,7 +203,30 @@ def _error(run: FinishedFolder, coarse: Image, options: RescanOptions) -> tuple[
             f"{coarse.grid.shape} voxels of {coarse.name}. Pass a volume of that size with --value."
         )
     weighed = rescan.weighed(error, value.with_data(value.data, coarse.grid))
-    return weighed, f"{INTERVAL_UNIT}, times {options.value.name}"
+    return weighed, f"{unit}, times {options.value.name}"
+
+
+def _threshold(run: FinishedFolder, kind: str) -> float:
+    """Grey level at which the run set such objects apart."""
+    if kind not in KINDS:
+        raise InputError(f"Rescans are planned for the volume of {' or '.join(KINDS)} objects, but {kind!r} came.")
+    measured: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        facts = json.loads((run.path / "trust.json").read_text(encoding="utf-8"))
+        measured = (facts.get("pores") or {}).get("whole") or {}
+    found = (measured.get("config") or {}).get("pores")
+    if found != kind or not measured.get("threshold"):
+        raise InputError(
+            f"The run in {run.path} has measured {found or 'no'} objects, not {kind} ones. Run it again with --set "
+            f"measure.objects={kind}, or plan for voxels."
+        )
+    return float(measured["threshold"]["value"])
+
+
+def _enhanced(run: FinishedFolder, grid: Grid) -> Image:
+    name = ZARR_FILE if (run.path / ZARR_FILE).exists() else TIFF_FILE
+    image = io.read_volume(run.path / name)
+    return image.with_data(image.data, grid)
 
 
 def _half_widths(run: FinishedFolder, coarse: Image) -> Image:
@@ -219,8 +252,8 @@ def _until(places: list[rescan.VolumePlace], share: float) -> list[rescan.Volume
 
 # ------------------------------------------------------------------ words
 def _notes(
-    field: rescan.FieldOfView, times: rescan.TomogramTimes, finest: Recorded, options: RescanOptions, no_stage: str
-) -> tuple[str, ...]:
+    field: rescan.FieldOfView, times: rescan.TomogramTimes, finest: Recorded, options: RescanOptions
+) -> list[str]:
     notes = []
     asked = options.rotation_axis is not None or len(options.frame_um or options.frame or ()) == 2
     if field.axis and not asked:
@@ -230,11 +263,11 @@ def _notes(
         )
     if times.scan_s is not None and options.settle_s is None:
         notes.append("Times hold no overhead for moving and aligning the sample; --settle adds one, in s.")
-    return (*notes, *([no_stage] if no_stage else []))
+    return notes
 
 
 def _text(plan: rescan.VolumePlan, output: Path, files: Sequence[str], left_out: Sequence[str]) -> str:
-    lines = [f"{plan} (asked for: {plan.goal})"]
+    lines = [f"{plan} (asked for: {plan.goal})", f"error: {plan.error_unit}"]
     if plan.stage is not None:
         lines.append(f"stage: {plan.stage}")
     lines += [f"note: {n}" for n in plan.notes]

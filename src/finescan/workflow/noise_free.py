@@ -21,6 +21,7 @@ from finescan.trust import noise_free as nf
 from finescan.trust.interval_blocks import block_side
 from finescan.trust.spread_model import SpreadModel
 from finescan.values import Grid, Image, Pair
+from finescan.workflow.interval_parts import same_size
 
 LARGEST = 1 << 25  # pixels of a fine scan; larger ones are left out
 CLEARLY_OFF = 1.5  # times the error foreseen from other blocks; beyond it the sentence says so
@@ -106,8 +107,6 @@ class _Scan:
 
 
 def _usable(piece: Piece, pair: Pair | None) -> bool:
-    from finescan.workflow.interval_parts import same_size
-
     return pair is not None and same_size(pair, piece.out_grid) and pair.hr.grid.size <= LARGEST
 
 
@@ -133,12 +132,13 @@ def _sentence(found: nf.NoiseFree, facts: Mapping[str, Any]) -> str:
     noise = f"Without the noise of the fine scan (± {_grey(found.noise_rms)} grey levels, 1 sigma) the map"
     if math.isnan(found.rms):
         return f"{noise} is off by at most {_grey(found.high)} grey levels (rms); less cannot be told apart from noise."
-    rms, error, low, high = (_grey(v) for v in (found.rms, found.standard_error, found.low, found.high))
+    rms, low, high = (_grey(v) for v in (found.rms, found.low, found.high))
+    error = f"{found.standard_error:.0f}" if found.standard_error >= 10 else f"{found.standard_error:.2g}"
     off = f"is off by {rms} ± {error} grey levels (rms on {found.blocks} test blocks"
     said = f"{noise} {off}; between {low} and {high} whatever the shape of its errors)"
     if facts.get("gain_db") is not None:
-        gain, error = facts["gain_db"], facts["gain_error_db"]
-        said += f", interpolation by {_grey(facts['interpolation_rms'])}: {gain:+.1f} ± {error:.1f} dB"
+        gain = f"{facts['gain_db']:+.1f} ± {facts['gain_error_db']:.1f} dB"
+        said += f", interpolation by {_grey(facts['interpolation_rms'])}: {gain}"
     off_by = found.rms / max(facts["foreseen_rms"], 1e-12)
     if off_by > CLEARLY_OFF:
         said += f". That is {off_by:.1f} times what other blocks foretold"
@@ -146,4 +146,4 @@ def _sentence(found: nf.NoiseFree, facts: Mapping[str, Any]) -> str:
 
 
 def _grey(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,3 +111,34 @@ def finished(once, scans) -> Path:
 def quick() -> list[str]:
     """The choices of ``finished`` as command-line options."""
     return [part for name, value in QUICK.items() for part in ("--set", f"{name}={value}")]
+
+
+@contextmanager
+def _light_textures() -> Iterator[None]:
+    from torch import nn
+
+    from finescan.models import reference, ttsr
+    from finescan.models.texture import TextureExtractor, search
+    from finescan.training import extractor
+
+    class Light(TextureExtractor):
+        """As many features, each of an eighth of the features below."""
+
+        def __init__(self, *, channels: int = 3) -> None:
+            super().__init__(channels=channels)
+            for part in (self.slice1, self.slice2, self.slice3):
+                for name, layer in list(part.named_children()):
+                    if isinstance(layer, nn.Conv2d) and layer.in_channels > 3:
+                        setattr(part, name, nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1, groups=8))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (ttsr, extractor):
+            patch.setattr(module, "TextureExtractor", Light)
+        patch.setattr(reference, "search", lambda queries, keys: search(queries[:, ::16], keys[:, ::16]))
+        yield
+
+
+@pytest.fixture(scope="session")
+def light_textures() -> Callable[[], AbstractContextManager[None]]:
+    """``with light_textures():`` texture transformers with few weights that are looked for in few features."""
+    return _light_textures

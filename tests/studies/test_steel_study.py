@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from finescan.models import Model
 from finescan.studies import steel, steel_data
 from finescan.studies.steel_data import Size
 from finescan.studies.steel_page import PUBLISHED
+from finescan.studies.store import StudyFolder, silent
 from finescan.training import references
 from finescan.training.recipes import RECIPES
 from finescan.values import Image
@@ -29,25 +30,33 @@ def tiny() -> None:
 
 
 @pytest.fixture(scope="module")
-def cheap(tiny) -> None:
-    """One patch at a time, few stop windows, maps by our own network: enhancing in windows is tested elsewhere."""
+def cheap(tiny, light_textures) -> None:
+    """One patch at a time, few stop windows, light networks, maps by our own network: the rest is tested elsewhere."""
     from finescan.enhancement import EnhanceConfig, enhance
+    from finescan.models.srresnet import PatchDiscriminator
+    from finescan.training.adversarial import ADVERSARIES
 
     def by_ours(run: steel._Run, model: Model, lr: Image, blending: str) -> Image:
         own = run._ours if model.windows else model
         return enhance(own, lr, config=EnhanceConfig(dtype="float32", guard=False)).image
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, light_textures():
         patch.setattr(references, "MOST_WINDOWS", {"cpu": 1, "cuda": 1})
         usual = RECIPES["quick"]["ttsr-grey"]
         patch.setitem(RECIPES["quick"], "ttsr-grey", replace(usual, batch=1))
+        critic = replace(ADVERSARIES["wgan-gp"], build=lambda side: PatchDiscriminator(widths=(4, 8)))
+        patch.setitem(ADVERSARIES, "wgan-gp", critic)
         patch.setattr(steel._Run, "_map", by_ours)
         yield
 
 
 @pytest.fixture(scope="module")
 def done(once, cheap) -> Path:
-    return once("steel-study", lambda folder: studies.study_steel(folder / "s", size="tiny")) / "s"
+    def make(folder: Path) -> None:
+        facts = studies.study_steel(folder / "s", size="tiny").facts
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+    return once("steel-study", make) / "s"
 
 
 def test_every_table_has_every_method_and_gains_over_bicubic(done) -> None:
@@ -85,14 +94,20 @@ def test_a_finished_study_is_not_run_again_and_another_is_refused(done, monkeypa
     from finescan import training
 
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
-    again = studies.run_steel(done, studies.SteelStudy("tiny"))
-    assert again.facts["case-hardening"]["likeness"]["verdict"] == "unlike"
-    seams = again.facts["large"]["seams"]  # of both ways to join windows, and of a map without
+    run = steel._Run(StudyFolder(done, asdict(studies.SteelStudy("tiny"))), studies.SteelStudy("tiny"), silent)
+    run.small()
+    assert run.tables["small"] == json.loads((done / "results" / "table-small.json").read_text())
+    with pytest.raises(OutputError, match="holds something else than this study"):
+        studies.study_steel(done, size="tiny", seed=1)
+
+
+def test_the_other_material_is_called_unlike_and_seams_are_looked_for_where_windows_meet(done) -> None:
+    facts = json.loads((done.parent / "facts.json").read_text())
+    assert facts["case-hardening"]["likeness"]["verdict"] == "unlike"
+    seams = facts["large"]["seams"]  # of both ways to join windows, and of a map without
     periods = {n: s["borders"]["period"] for n, s in seams.items()}
     assert periods == {"ttsr": [80, 80], "ttsr-fading": [96, 96], "finescan": [80, 80]}
     assert seams["ttsr"]["middles"]["phase"] == [40, 40]
-    with pytest.raises(OutputError, match="holds something else than this study"):
-        studies.study_steel(done, size="tiny", seed=1)
 
 
 def test_an_unknown_size_is_named() -> None:

@@ -10,8 +10,10 @@ import sys
 
 import numpy as np
 import pytest
+from typer import BadParameter
 
 from finescan import io
+from finescan.cli.rescan import _frame
 from finescan.rescan import EXPORTERS, load_plan
 from finescan.values import Grid, Image
 from finescan.workflow.finished import open_finished
@@ -220,3 +222,23 @@ def test_planning_loads_no_torch(finished, tmp_path):
     words = "rescan", finished, "--until", "20%", *FRAME, "-o", tmp_path / "out"
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "False 0", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("1024x884", ((1024, 884), None)),
+        (" 800 × 800 x 700 px", ((800, 800, 700), None)),
+        ("500x400um", (None, (500.0, 400.0))),
+        ("0.5, 0.4, 1.25 µm", (None, (0.5, 0.4, 1.25))),
+        (None, (None, None)),
+    ],
+)
+def test_frames_in_pixels_and_micrometres(text, found):
+    assert _frame(text) == found
+
+
+@pytest.mark.parametrize("text", ["96", "1.5x2", "10x20mm", "1x2x3x4", "x", "1.2.3x4um"])
+def test_frames_that_are_none(text):
+    with pytest.raises(BadParameter, match=r"such as 1024x884, but '.*' came"):
+        _frame(text)

@@ -173,3 +173,10 @@ def test_no_data_and_no_doubt_are_judged_right():
     half = np.array([5, np.nan, 0, 5, 1e-6, 5, 5, 5], np.float32).reshape(grid.shape)
     found = misjudged_cells(Image(grey, grid), Image(half, grid), grid, 50.0).data.ravel()
     assert list(found[:3]) == [0, 0, 0] and found[3] == 0.5 and found[4] == 0
+
+
+def test_fields_that_are_a_tiny_part_of_the_volume_are_found_too():
+    grid = volume((40, 60, 60), (100.0,) * 3)
+    error = np.random.default_rng(8).uniform(0.5, 1, grid.shape).astype(np.float32)
+    found = choose_places(Image(error, grid), grid, (100.0, 200.0, 200.0), most=30)
+    assert len(found) == 30 and found[0].reduction < 1e-4

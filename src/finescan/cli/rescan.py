@@ -53,8 +53,9 @@ def rescan(
     stage_landmarks: Annotated[
         Path | None,
         typer.Option(
-            help="YAML or JSON: [[[y, x] map px, [x, y] stage µm], …], instead of the header. Volumes: CSV with x_px, "
-            "y_px, z_px, x_um, y_um, z_um of 4 or more voxels, and the stage with that voxel on the rotation axis."
+            help="Instead of the header: YAML or JSON, a list of pairs of lists: map px (y, x), stage µm (x, y). "
+            "Volumes: CSV with x_px, y_px, z_px, x_um, y_um, z_um of 4 or more voxels, the stage standing so that the "
+            "voxel is in the middle of the field of view."
         ),
     ] = None,
     stage_z: Annotated[float | None, typer.Option(help="Height of the stage, µm, for the lists.")] = None,

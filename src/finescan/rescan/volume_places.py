@@ -21,7 +21,8 @@ from finescan.rescan.doubt import NORMAL_90, mean_under
 from finescan.values import Grid, Image
 
 MOST_CELLS = 1 << 21  # of coarse voxels taken together, on which places are sought
-LEAST_SHARE = 1e-4  # of the whole expected error that a place must hold
+LEAST_SHARE = 1e-4  # of the whole expected error that a place must hold,
+LEAST_MEAN = 0.01  # or, where it is a small part of the volume, of the error in an average place
 AXES = "zyx"
 BEYOND = 1.06  # of the radius: what lies further from the axis is the corner of a slice
 LEAST_SIDE = 16  # voxels across the axis from which on corners are looked at
@@ -178,11 +179,12 @@ def choose_places(
     side = [a / b for a, b in zip(cells.pixel_size_nm, coarse.pixel_size_nm, strict=True)]
     shape = [int(np.clip(round(s / c), 1, n)) for s, c, n in zip(size, side, cells.shape, strict=True)]
     sums = window_sums(left, shape, axis)
+    least = total * min(LEAST_SHARE, LEAST_MEAN * math.prod(shape) / left.size)
     middles = [_middles(*a) for a in zip(sums.shape, shape, side, size, coarse.shape, strict=True)]
     found: list[VolumePlace] = []
     while len(found) < most:
         at = np.unravel_index(int(np.argmax(sums)), sums.shape)
-        if not sums[at] > LEAST_SHARE * total:
+        if not sums[at] > least:
             break
         middle = [float(m[k]) for m, k in zip(middles, at, strict=True)]
         start, stop = (tuple(m + f * s for m, s in zip(middle, size, strict=True)) for f in (-0.5, 0.5))

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from finescan.errors import InputError
 from finescan.rescan.plan import Goal, MapReference
 from finescan.rescan.times import spoken
-from finescan.rescan.travel import order_points, tour_length
+from finescan.rescan.travel import nearest_tour, order_points, tour_length
 from finescan.rescan.volume_places import AXES, VolumePlace
 from finescan.rescan.volume_stage import VolumeStage
 
 KIND = "finescan volume rescan plan"
 SCHEMA = 2  # 1 had no order of scanning, stage or shape of a field
 READ = 1, 2  # schemas whose places a merge still finds
+FEW = 60  # places; up to here every trial of a budget is ordered as well as the answer
 AS_WRITTEN = "Correct it, or plan again with `finescan rescan`."
 
 
@@ -247,30 +248,41 @@ def visits_in_order(
 
     The stage starts where the coarse volume was scanned: in its middle. Lengths in the volume are those of the stage.
     """
-    chosen = list(places)
-    while True:
-        tour, legs = _tour(chosen, map_, field, goal.order)
-        seconds = [times.place_s(leg) for leg in legs]
-        spent = sum(s for s in seconds if s is not None)
-        if goal.budget_s is None or spent <= goal.budget_s * (1 + 1e-9) or not chosen:
-            break
-        chosen.pop()  # the one that brings least
+    chosen = list(places[: _paid_for(places, map_, field, times, goal)])
+    tour, legs = _tour(chosen, map_, field, goal.order)
     return tuple(
-        VolumeVisit(k + 1, int(i) + 1, chosen[i], s, tuple(reasons(chosen[i])))
-        for k, (i, s) in enumerate(zip(tour, seconds, strict=True))
+        VolumeVisit(k + 1, i + 1, chosen[i], times.place_s(leg), tuple(reasons(chosen[i])))
+        for k, (i, leg) in enumerate(zip(tour, legs, strict=True))
     )
 
 
+def _paid_for(
+    places: Sequence[VolumePlace], map_: MapReference, field: FieldOfView, times: TomogramTimes, goal: Goal
+) -> int:
+    """How many places, best first, a budget pays for, with the way of the stage; all of them without one."""
+    if goal.budget_s is None or times.scan_s is None:
+        return len(places)
+    low, high = 0, len(places)
+    while low < high:
+        middle = (low + high + 1) // 2
+        legs = _tour(places[:middle], map_, field, goal.order, quick=middle > FEW)[1]
+        spent = sum(times.place_s(leg) or 0.0 for leg in legs)
+        low, high = (middle, high) if spent <= goal.budget_s * (1 + 1e-9) else (low, middle - 1)
+    return low
+
+
 def _tour(
-    places: Sequence[VolumePlace], map_: MapReference, field: FieldOfView, order: str
+    places: Sequence[VolumePlace], map_: MapReference, field: FieldOfView, order: str, *, quick: bool = False
 ) -> tuple[list[int], list[float]]:
-    """The order, and the way to each place, µm."""
+    """The order, and the way to each place, µm; in a quick answer the order is not the best, so the ways are longer."""
     if not places:
         return [], []
     middles = np.array([(np.array(p.centre_px) + 0.5) * map_.grid.pixel_size_nm for p in places]) / 1e3
     start = np.array(map_.grid.extent_nm) / 2e3
-    row = [s / 2e3 for s in field.size_nm[:2]]
-    tour = order_points(middles, start=start, order=order, row=row)
+    if quick and order == "shortest":
+        tour = nearest_tour(middles, start)
+    else:
+        tour = order_points(middles, start=start, order=order, row=[s / 2e3 for s in field.size_nm[:2]])
     return tour.tolist(), tour_length(middles, tour, start=start).tolist()
 
 

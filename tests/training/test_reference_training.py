@@ -24,9 +24,9 @@ def _config(**options) -> TrainConfig:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_windows():
-    """One window judges: these tests are about other things."""
-    with pytest.MonkeyPatch.context() as patch:
+def few_windows(light_textures):
+    """One window judges, and textures are light: these tests are about other things."""
+    with pytest.MonkeyPatch.context() as patch, light_textures():
         patch.setitem(references.MOST_WINDOWS, "cpu", 1)
         yield
 

@@ -10,13 +10,14 @@ import pytest
 from finescan import io
 from finescan.enhancement import EnhanceConfig, enhance
 from finescan.patches import make_patches
+from finescan.resampling import sample
 from finescan.simulation import simulate
 from finescan.training import fit_contestants
 from finescan.trust.map_intervals import intervals_from
 from finescan.values import Pair, Residual, Verdict
 from finescan.workflow.intervals import interval_facts
 from finescan.workflow.judging import on_grid
-from finescan.workflow.noise_free import ELSEWHERE
+from finescan.workflow.noise_free import ELSEWHERE, noise_free_beside
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,25 @@ def test_a_finished_run_holds_it_in_a_file_in_the_report_and_in_the_plan(finishe
     assert "error without the fine scan&#x27;s noise" in report or "error without the fine scan's noise" in report
     assert "grey levels of the sample (90 %)" in report
     assert facts["suggested_rescans"]["error_unit"].endswith("its noise set aside")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_anybodys_image_is_held_against_the_sample_through_a_fine_scan(made, turned):
+    """On its own pixels and turned on them; the fine scan has noise, and the truth is asked what is right."""
+    job, pair, _, image, _, _ = made
+    if turned:
+        fine, through = pair.hr, pair.lr_from_hr
+    else:
+        rng = np.random.default_rng(0)
+        noisy = job.truth.array() + 800 * rng.standard_normal(job.truth.grid.shape)
+        fine, through = job.truth.with_data(noisy.astype(np.float32)), None
+    rival = np.full_like(image.array(), image.array().mean())
+    found = noise_free_beside(image.array(), rival, image.grid, fine, through)
+    box = fine.grid.to_nm(np.moveaxis(np.indices(fine.grid.shape), 0, -1))[20:-20, 20:-20]
+    index = image.grid.to_index(box if through is None else through(box))
+    ours, truth = (sample(v.array().astype(np.float64), index) for v in (image, job.truth))
+    assert found["rms"] == pytest.approx(float(np.sqrt(np.mean((ours - truth) ** 2))), rel=0.06)
+    flat = np.sqrt(np.mean((rival.flat[0] - truth) ** 2))
+    assert found["interpolation_rms"] == pytest.approx(flat, rel=0.1) and found["gain_db"] > 3
+    coarse = image.with_data(image.array()[::2, ::2], image.grid.coarsen(2))
+    assert noise_free_beside(coarse.array(), None, coarse.grid, fine, through) == {"sentence": ELSEWHERE}

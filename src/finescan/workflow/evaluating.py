@@ -15,8 +15,9 @@ from finescan import io, resampling, trust
 from finescan.errors import InputError, OutputError
 from finescan.registration import register, require_found
 from finescan.trust.map_intervals import Intervals, intervals_of
-from finescan.values import Grid, Image, Region
+from finescan.values import Grid, Image, Region, Warp
 from finescan.workflow.folder import make_folder, require_empty, write_json
+from finescan.workflow.noise_free import noise_free_beside
 from finescan.workflow.place_maps import (
     HeldOutMaps,
     PlaceMaps,
@@ -78,7 +79,7 @@ def evaluate_files(
         volume = None if coarse is None else io.read_volume(coarse)
         where = [None if path is None else Path(path) for path in (output, maps)]
         return evaluate_volumes(ours, theirs, volume, where[0], maps=where[1], overwrite=overwrite)
-    truth, box = _reference_on(ours, theirs)
+    truth, box, through = _reference_on(ours, theirs)
     part = ours.crop(box)
     images = {"result": np.asarray(part.data, np.float32)}
     scale_px: tuple[float, ...] = USUAL_SCALE_PX
@@ -101,6 +102,8 @@ def evaluate_files(
         facts |= {"verdict": "not judged", "sentence": "Pass the coarse scan to have the result judged against it."}
     intervals = intervals_of(ours, truth, box.start, scale_px)
     facts["intervals"] = dict(intervals.facts)
+    told = noise_free_beside(images["result"], images.get("bicubic"), part.grid, theirs, through)
+    facts["intervals"]["noise_free"] = told
     if uncertainty is not None:
         _write_uncertainty(Path(uncertainty), intervals, overwrite)
     found = None if maps is None else _place_maps(images, truth, part.grid, recorded, grey.high - grey.low)
@@ -114,10 +117,10 @@ def evaluate_files(
         lines.append(f"{name:10} {row['psnr'].raw:8.2f} {row['ssim'].raw:7.4f} {row['ms_ssim'].raw:8.4f}")
         matched = row["psnr"].matched
         lines.append(f"{'  matched':10} {matched:8.2f} {row['ssim'].matched:7.4f} {row['ms_ssim'].matched:8.4f}")
-    lines += [f"{facts['verdict']}: {facts['sentence']}", str(intervals.facts["sentence"])]
+    lines += [f"{facts['verdict']}: {facts['sentence']}", str(intervals.facts["sentence"]), str(told["sentence"])]
     if found is not None:
-        told = [] if found.useful is None else [found.useful.sentence()]
-        lines += [*summary_lines(facts), *told, f"{maps}: {', '.join(facts['maps'])}"]
+        useful = [] if found.useful is None else [found.useful.sentence()]
+        lines += [*summary_lines(facts), *useful, f"{maps}: {', '.join(facts['maps'])}"]
     return Outcome(facts, "\n".join(lines))
 
 
@@ -153,10 +156,10 @@ def _write_uncertainty(path: Path, intervals: Intervals, overwrite: bool) -> Non
     io.write(path, Image(half.data, half.grid, path.name, half.acquisition), overwrite=overwrite)
 
 
-def _reference_on(ours: Image, theirs: Image) -> tuple[NDArray[np.float32], Region]:
-    """The reference on the result's grid, and the box of it that is compared."""
+def _reference_on(ours: Image, theirs: Image) -> tuple[NDArray[np.float32], Region, Warp | None]:
+    """The reference on the result's grid, the box of it that is compared, and how the reference lies in its frame."""
     if ours.grid.same_as(theirs.grid):
-        return theirs.array().astype(np.float32), Region(ours.grid, (0, 0), ours.grid.shape)
+        return theirs.array().astype(np.float32), Region(ours.grid, (0, 0), ours.grid.shape), None
     pair = register(ours, theirs)
     require_found(pair)
     h, w = theirs.grid.shape
@@ -164,7 +167,7 @@ def _reference_on(ours: Image, theirs: Image) -> tuple[NDArray[np.float32], Regi
     index = ours.grid.to_index(pair.lr_from_hr(rim))
     box = Region.clipped(ours.grid, np.floor(index.min(axis=0)), np.ceil(index.max(axis=0)) + 1)
     truth = resampling.resample(theirs, onto=box.own_grid, through=pair.lr_from_hr, inverse=True).data
-    return np.asarray(truth, np.float32), box
+    return np.asarray(truth, np.float32), box, pair.lr_from_hr
 
 
 def _interpolated(coarse: Image, grid: Grid, truth: NDArray[np.float32]) -> NDArray[np.float32]:

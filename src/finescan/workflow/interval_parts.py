@@ -101,5 +101,10 @@ def _pieces(patches: PatchSet | VolumePatchSet):  # type: ignore[no-untyped-def]
 
 def same_size(pair: Pair, grid: Grid) -> bool:
     """Whether recorded pixels can be looked up one by one: they are about as large as those of the result."""
-    ratios = [a / b for a, b in zip(pair.hr.grid.pixel_size_nm, grid.pixel_size_nm, strict=True)]
+    return same_pixels(pair.hr.grid, grid)
+
+
+def same_pixels(one: Grid, other: Grid) -> bool:
+    """Whether the pixels of two grids are about equally large."""
+    ratios = [a / b for a, b in zip(one.pixel_size_nm, other.pixel_size_nm, strict=True)]
     return all(1 / SAME_SIZE <= r <= SAME_SIZE for r in ratios)

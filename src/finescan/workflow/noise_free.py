@@ -18,10 +18,11 @@ from finescan.errors import InputError
 from finescan.patches import PatchSet, Piece
 from finescan.resampling import resample
 from finescan.trust import noise_free as nf
-from finescan.trust.interval_blocks import block_side
+from finescan.trust import saturated, saturation_levels
+from finescan.trust.interval_blocks import block_side, correlation_length
 from finescan.trust.spread_model import SpreadModel
-from finescan.values import Grid, Image, Pair
-from finescan.workflow.interval_parts import same_size
+from finescan.values import Grid, Image, Pair, Warp
+from finescan.workflow.interval_parts import same_pixels, same_size
 
 LARGEST = 1 << 25  # pixels of a fine scan; larger ones are left out
 CLEARLY_OFF = 1.5  # times the error foreseen from other blocks; beyond it the sentence says so
@@ -66,14 +67,60 @@ def noise_free_facts(
         sample = _as_on_stop_blocks(sample, scans, side)
     except InputError as e:
         return {"sentence": str(e)}
-    found = nf.noise_free(products)
-    facts = {**found.to_dict(), "spread_model": sample.to_dict(), "foreseen_rms": _foreseen(scans, sample, "test")}
-    if plain is not None:
-        other = nf.products_of([s.plain_error("test") for s in scans], side)
-        gain, error = nf.gain_db(products, other)
-        facts["interpolation_rms"] = nf.noise_free(other).to_dict()["rms"]
+    rival = None if plain is None else nf.products_of([s.plain_error("test") for s in scans], side)
+    foreseen = _foreseen(scans, sample, "test")
+    return {
+        **_told(products, rival, "test blocks", foreseen),
+        "spread_model": sample.to_dict(),
+        "foreseen_rms": foreseen,
+    }
+
+
+def noise_free_beside(
+    result: Floats, rival: Floats | None, grid: Grid, reference: Image, through: Warp | None
+) -> dict[str, Any]:
+    """Error of anybody's image against the sample, where a fine scan with its noise shows it; plain JSON values.
+
+    Parameters
+    ----------
+    result, rival : the image, and the interpolation it is compared with, on ``grid``.
+    reference : the fine scan as recorded.
+    through : from its frame to that of ``grid``; None = it lies on ``grid``.
+
+    Returns
+    -------
+    As :func:`noise_free_facts`, without what is foreseen.
+    """
+    if not same_pixels(reference.grid, grid) or reference.grid.size > LARGEST:
+        return {"sentence": ELSEWHERE}
+    recorded = reference.array()
+    fine = np.where(saturated(recorded, saturation_levels(recorded)), np.float32(np.nan), recorded.astype(np.float32))
+
+    def error(values: Floats) -> Floats:
+        image = Image(np.asarray(values, np.float32), grid, "seen")
+        if through is None:
+            return image.array() - fine
+        return resample(image, onto=reference.grid, through=through, antialias=False).array() - fine
+
+    errors = [error(v) for v in (result, rival) if v is not None]
+    known = np.logical_and.reduce([np.isfinite(e) for e in errors])
+    try:
+        side = block_side(correlation_length([(errors[0], known)]), 2)
+        products = [nf.products_of([np.where(known, e, np.float32(np.nan))], side) for e in errors]
+    except InputError as e:
+        return {"sentence": str(e)}
+    return _told(products[0], products[1] if rival is not None else None, "blocks")
+
+
+def _told(ours: nf.Products, rival: nf.Products | None, blocks: str, foreseen: float | None = None) -> dict[str, Any]:
+    """Plain JSON values, and the sentence that says them."""
+    found = nf.noise_free(ours)
+    facts = found.to_dict()
+    if rival is not None:
+        gain, error = nf.gain_db(ours, rival)
+        facts["interpolation_rms"] = nf.noise_free(rival).to_dict()["rms"]
         facts |= {"gain_db": None if math.isnan(gain) else gain, "gain_error_db": None if math.isnan(gain) else error}
-    return {**facts, "sentence": _sentence(found, facts)}
+    return {**facts, "sentence": _sentence(found, facts, blocks, foreseen)}
 
 
 class _Scan:
@@ -128,20 +175,19 @@ def _foreseen(scans: Sequence[_Scan], sample: SpreadModel, role: str) -> float:
     return float(np.sqrt(np.concatenate(squares).mean())) if any(v.size for v in squares) else 0.0
 
 
-def _sentence(found: nf.NoiseFree, facts: Mapping[str, Any]) -> str:
+def _sentence(found: nf.NoiseFree, facts: Mapping[str, Any], blocks: str, foreseen: float | None) -> str:
     noise = f"Without the noise of the fine scan (± {_grey(found.noise_rms)} grey levels, 1 sigma) the map"
     if math.isnan(found.rms):
         return f"{noise} is off by at most {_grey(found.high)} grey levels (rms); less cannot be told apart from noise."
     rms, low, high = (_grey(v) for v in (found.rms, found.low, found.high))
     error = f"{found.standard_error:.0f}" if found.standard_error >= 10 else f"{found.standard_error:.2g}"
-    off = f"is off by {rms} ± {error} grey levels (rms on {found.blocks} test blocks"
+    off = f"is off by {rms} ± {error} grey levels (rms on {found.blocks} {blocks}"
     said = f"{noise} {off}; between {low} and {high} whatever the shape of its errors)"
     if facts.get("gain_db") is not None:
         gain = f"{facts['gain_db']:+.1f} ± {facts['gain_error_db']:.1f} dB"
         said += f", interpolation by {_grey(facts['interpolation_rms'])}: {gain}"
-    off_by = found.rms / max(facts["foreseen_rms"], 1e-12)
-    if off_by > CLEARLY_OFF:
-        said += f". That is {off_by:.1f} times what other blocks foretold"
+    if foreseen and found.rms > CLEARLY_OFF * foreseen:
+        said += f". That is {found.rms / foreseen:.1f} times what other blocks foretold"
     return said + "."
 
 

@@ -180,3 +180,11 @@ def test_fields_that_are_a_tiny_part_of_the_volume_are_found_too():
     error = np.random.default_rng(8).uniform(0.5, 1, grid.shape).astype(np.float32)
     found = choose_places(Image(error, grid), grid, (100.0, 200.0, 200.0), most=30)
     assert len(found) == 30 and found[0].reduction < 1e-4
+
+
+def test_a_field_smaller_than_a_cell_is_promised_no_more_than_its_part():
+    coarse = volume((12, 12, 12), (100.0,) * 3)
+    cells = coarse.coarsen(4)
+    error = Image(np.ones(cells.shape, np.float32), cells)
+    found = choose_places(error, coarse, (200.0, 400.0, 400.0), most=1)[0]
+    assert found.reduction == pytest.approx(1 / 54)  # half of one of 27 cells

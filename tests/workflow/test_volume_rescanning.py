@@ -44,7 +44,7 @@ def test_a_budget_pays_for_the_best_places(finished_volume, volumes, tmp_path):
     assert float(rows[0]["size_z_um"]) == pytest.approx(body["size_nm"][0] / 1e3, abs=1e-4)
     assert "2 places of" in outcome.text and "R001: middle" in outcome.text and "in 4 h" in outcome.text
     assert "note: Times hold no overhead for moving and aligning the sample" in outcome.text
-    assert "note: coarse.tif does not say where the stage stood. Positions are in voxels and µm" in outcome.text
+    assert "note: coarse.tif does not say where the stage stood. Places are given in voxels, and in µm" in outcome.text
     assert outcome.facts["files"] == ["rescan.csv", "RoiSet.zip", "rescan.png", "rescan.json"]
     assert outcome.facts["left_out"][0].startswith("rescan.pos was left out: The list for Micro-Manager needs stage")
 
@@ -159,9 +159,29 @@ def test_landmarks_lead_the_stage_to_every_place(finished_volume, landmarks, tmp
     assert body["seconds"] == pytest.approx(spent) and len(body["places"]) > 2
     other = plan(finished_volume, tmp_path / "b", landmarks=folder / "stage.yaml", **options).facts
     np.testing.assert_allclose(other["stage"]["matrix"], body["stage"]["matrix"], rtol=1e-9)
-    (tmp_path / "bad.csv").write_text("x,y\n1,2\n")
-    with pytest.raises(InputError, match=r"bad\.csv is no list of landmarks of a volume .* x_px, y_px, z_px, x_um"):
-        plan(finished_volume, tmp_path / "c", landmarks=tmp_path / "bad.csv", **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x,y\n1,2\n", r"bad\.csv is no list of landmarks of a volume .* x_px, y_px, z_px, x_um"),
+        ("x_px,y_px,z_px,x_um,y_um,z_um\n1,2,3,4,5\n", "not every line has as many entries as the first one"),
+        ("x_px,y_px,z_px,x_um,y_um,z_um\n1,0,2,0,3,0,4,5,5,5,6,5\n", "not every line has as many entries"),
+        ("", "at least 4 voxels with their stage positions, all finite, but 0 came"),
+    ],
+)
+def test_landmarks_that_cannot_be_read(finished_volume, tmp_path, text, words):
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        plan(finished_volume, tmp_path / "c", until="5%", landmarks=tmp_path / "bad.csv")
+
+
+def test_landmarks_with_semicolons_and_decimal_commas(tmp_path):
+    from finescan.workflow.volume_field import read_landmarks
+
+    (tmp_path / "de.csv").write_text("z_px;y_px;x_px;x_um;y_um;z_um\n1;2;3;4,5;-5,25;6\n")
+    voxels, stage = read_landmarks(tmp_path / "de.csv")
+    assert voxels.tolist() == [[1, 2, 3]] and stage.tolist() == [[4.5, -5.25, 6]]
 
 
 def test_frames_in_voxels_and_micrometres(finished_volume, volumes, tmp_path):
@@ -283,3 +303,15 @@ def test_a_plan_for_pores_goes_where_their_threshold_is_near(finished_volume, tm
     for kind, words in (("bright", r"has measured dark objects, not bright ones"), ("red", r"but 'red' came")):
         with pytest.raises(InputError, match=words):
             plan(finished_volume, tmp_path / "no", until="20%", measure=kind)
+
+
+def test_without_the_fine_volume_its_shape_is_said_to_be_unknown(finished_volume, volumes, tmp_path):
+    import yaml
+
+    copy = shutil.copytree(finished_volume, tmp_path / "run")
+    state = yaml.safe_load((copy / "plan.yaml").read_text())
+    state["inputs"]["fine"][0]["path"] = str(tmp_path / "gone.tif")
+    (copy / "plan.yaml").write_text(yaml.safe_dump(state))
+    outcome = plan(copy, tmp_path / "plan", until="5%")
+    assert "is not there any more, so it is not known whether its field of view was round" in outcome.text
+    assert outcome.facts["shape"] == "box"

@@ -178,7 +178,8 @@ def choose_places(
     size = [min(float(s), e) / p for s, e, p in zip(size_nm, coarse.extent_nm, coarse.pixel_size_nm, strict=True)]
     side = [a / b for a, b in zip(cells.pixel_size_nm, coarse.pixel_size_nm, strict=True)]
     shape = [int(np.clip(round(s / c), 1, n)) for s, c, n in zip(size, side, cells.shape, strict=True)]
-    sums = window_sums(left, shape, axis)
+    rounded_up = math.prod(n * c / s for n, c, s in zip(shape, side, size, strict=True))
+    sums = window_sums(left, shape, axis) / max(1.0, rounded_up)  # promise no more than what lies in a place
     least = total * min(LEAST_SHARE, LEAST_MEAN * math.prod(shape) / left.size)
     middles = [_middles(*a) for a in zip(sums.shape, shape, side, size, coarse.shape, strict=True)]
     found: list[VolumePlace] = []

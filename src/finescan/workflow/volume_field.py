@@ -136,7 +136,7 @@ def read_landmarks(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]
         text = path.read_text(encoding="utf-8-sig")
         rows = _from_csv(text) if path.suffix.lower() == ".csv" else [[*a, *b] for a, b in yaml.safe_load(text)]
         points = np.array(rows, np.float64).reshape(len(rows), 6)
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as e:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as e:
         raise InputError(
             f"{path} is no list of landmarks of a volume ({type(e).__name__}: {e}). Pass a CSV with the columns x_px, "
             "y_px, z_px, x_um, y_um, z_um, or YAML with [[[z, y, x] voxel, [x, y, z] stage µm], …]."
@@ -149,4 +149,7 @@ def _from_csv(text: str) -> list[list[Any]]:
     mark = max(",;\t", key=(lines or [""])[0].count)
     reader = csv.DictReader(lines, delimiter=mark)
     reader.fieldnames = [n.strip().lower() for n in reader.fieldnames or ()]
-    return [[float(row[c].replace(",", ".")) for c in COLUMNS] for row in reader]
+    rows = list(reader)
+    if any(None in row or None in row.values() for row in rows):  # also where commas are decimal points as well
+        raise ValueError("not every line has as many entries as the first one")
+    return [[float(row[c].replace(",", ".")) for c in COLUMNS] for row in rows]

@@ -38,7 +38,7 @@ MOST = 999
 KINDS = "dark", "bright"
 MEASURE_UNIT = "voxels of the result on the wrong side of the threshold of {kind} objects"
 PICTURES_ONLY = {"max_frame": "--max-frame", "dwell_us": "--dwell"}
-VOXELS_ONLY = "Positions are in voxels and µm of the coarse volume only."
+VOXELS_ONLY = "Places are given in voxels, and in µm from the corner and from the middle of the coarse volume."
 
 
 @dataclass(frozen=True)
@@ -260,6 +260,11 @@ def _notes(
         notes.append(
             f"The corners of {finest.name} hold nothing, so the gain of a place is counted in the cylinder around "
             f"{field.axis}."
+        )
+    if not asked and finest.image is None:
+        notes.append(
+            f"{finest.name} is not there any more, so it is not known whether its field of view was round; whole boxes "
+            "are counted. --rotation-axis z counts cylinders."
         )
     if times.scan_s is not None and options.settle_s is None:
         notes.append("Times hold no overhead for moving and aligning the sample; --settle adds one, in s.")

@@ -157,6 +157,27 @@ def test_the_border_is_flagged_as_wide_as_the_halo(trained, map_of):
     assert not flags[h:-h, h:-h].any()
 
 
+@pytest.mark.parametrize(
+    ("name", "sr", "arguments"),
+    [("srresnet", 4.0, {"features": 8, "blocks": 12}), ("swinir-light", 2.0, {"layers": 2, "blocks": 2})],
+)
+def test_beyond_the_flagged_border_a_network_that_sees_far_hardly_needs_what_is_missing(
+    model_of, map_of, name, sr, arguments
+):
+    """Against the same place of a larger map, whose windows lie on the same lattice."""
+    model = model_of(name, sr, arguments={**arguments, "bound": 0.5})
+    lr, config = map_of((176, 128)), EnhanceConfig(dtype="float32", guard=False, tile=192)
+    assert model.halo > 24
+    whole = enhance(model, lr, config=config).image.array()
+    part = enhance(model, Image(lr.data[96:], Grid.of((80, 128), 10.0)), config=config)
+    f = model.factor
+    apart = (part.image.array() - whole[96 * f :])[: 24 * f, 60 * f : -60 * f].reshape(24, f, -1)
+    influence = np.sqrt(np.mean(apart**2, axis=(1, 2))) / lr.data.std()
+    flagged = part.trust.where("border")[:24, 64]
+    assert flagged.sum() == 8 and flagged[:8].all()
+    assert influence[:2].max() > 0.05 > 0.03 > influence[8:].max(), influence.round(4)
+
+
 def test_filling_uses_near_pixels_first_then_farther_ones_then_the_default():
     grey = np.full((60, 60), 5.0)
     grey[:, 10:] = np.nan

@@ -20,6 +20,7 @@ from finescan.patches.grey import saturated
 from finescan.resampling import sample, spline_coefficients
 from finescan.values import Grid, Image, ModelCard, Tile, flag_bits
 
+BORDER = 8  # working pixels from an edge that are flagged, at most: what is missing hardly counts beyond them
 FILL_RADIUS = 8  # coarse pixels from which a missing grey level is filled
 SPLINE_REACH = 20  # the cubic prefilter decays by 0.268 per pixel: 4e-12 after 20
 SATURATED_SHARE = 1e-4  # of all pixels at the format's limit: more than chance
@@ -126,7 +127,7 @@ class Source:
         self._owner = [lr.grid.pixels_under(work, axis) for axis in range(lr.grid.ndim)]
         self._under = [out.pixels_under(lr.grid, axis) for axis in range(lr.grid.ndim)]
         ratio = work.sr_factor(lr.grid)
-        self._border = tuple(int(np.ceil(halo * r)) for r in ratio)
+        self._border = tuple(int(np.ceil(min(halo, BORDER) * r)) for r in ratio)
 
     def read(self, tile: Tile) -> Window:
         """The window of a tile of the plan over the work grid."""

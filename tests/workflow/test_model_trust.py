@@ -102,8 +102,10 @@ def test_what_a_model_makes_of_its_pieces_has_the_intervals_of_the_written_map(f
 def test_a_map_unlike_the_training_area_gets_no_intervals(model, tmp_path):
     path = tmp_path / "lattice.tif"
     io.write(path, simulate("lattice", size=160, ratio=4, fine=200, seed=1).lr)
-    outcome = workflow.enhance_file(model, path, tmp_path / "out.tif", force=True)
-    assert outcome.facts["intervals"] is None and not (tmp_path / "out.uncertainty.tif").exists()
+    for name in ("out.uncertainty.tif", "out.uncertainty_noise_free.tif"):
+        (tmp_path / name).write_text("of another map")
+    outcome = workflow.enhance_file(model, path, tmp_path / "out.tif", force=True, overwrite=True)
+    assert outcome.facts["intervals"] is None and not list(tmp_path.glob("out.uncertainty*"))
     assert "There are no intervals: the map is unlike the area they were calibrated on." in outcome.text
 
 

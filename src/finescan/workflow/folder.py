@@ -143,6 +143,15 @@ def require_space(path: Path, needed: float) -> None:
         )
 
 
+def forget(*paths: Path) -> None:
+    """Remove files and stores; those that are not there are no matter."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """JSON under its final name only when complete; a full disk is an OutputError."""
     write_whole(path, json.dumps(value, indent=1, ensure_ascii=False, default=_as_json))

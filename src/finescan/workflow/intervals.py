@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from finescan.patches import PatchSet, Piece, VolumePatchSet, VolumePiece
 from finescan.trust.map_intervals import Intervals, intervals_from, measured_facts
 from finescan.trust.spread_model import SpreadModel
 from finescan.values import Grid, Image, Pair, TrustMap
-from finescan.workflow.folder import key_of
+from finescan.workflow.folder import forget, key_of
 from finescan.workflow.interval_parts import Reads, parts_of
 from finescan.workflow.judging import on_grid
 from finescan.workflow.noise_free import noise_free_facts
@@ -105,8 +104,4 @@ def _written(job: Job, intervals: Intervals) -> Intervals:
 
 def _forget(folder: Path) -> None:
     """Remove maps of half widths that belong to another result."""
-    for old in (path for name in HALF_WIDTHS for path in (folder / name, computed_or(folder / name))):
-        if old.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.unlink(missing_ok=True)
+    forget(*(path for name in HALF_WIDTHS for path in (folder / name, computed_or(folder / name))))

@@ -25,6 +25,7 @@ from finescan.trust.map_intervals import SHOWN, Intervals, intervals_from
 from finescan.values import Circle, Grid, Image, Pair
 from finescan.workflow import doubting, judging
 from finescan.workflow.field_of_view import corners_are_empty, field_of_view
+from finescan.workflow.folder import forget as forget_files
 from finescan.workflow.folder import write_json
 from finescan.workflow.intervals import interval_facts
 from finescan.workflow.opening import Job
@@ -169,14 +170,17 @@ def with_intervals(
     -------
     The map with one more note, and plain JSON values for the outcome.
     """
+    paths = intervals_paths(output)
     if carried.facts is None or likeness == "unlike":
+        forget_files(*paths)  # of what was at this name before
         why_not = carried.why_not or "There are no intervals: the map is unlike the area they were calibrated on."
         return replace(enhanced, notes=(*enhanced.notes, why_not)), {"intervals": None}
     intervals = intervals_from(carried.facts, enhanced.image, flags=enhanced.trust)
-    paths = intervals_paths(output)
     files = []
     for path, half in zip(paths, (intervals.uncertainty, intervals.noise_free), strict=True):
-        if half is not None:
+        if half is None:
+            forget_files(path)
+        else:
             io.write(path, Image(half.data, half.grid, path.name, half.acquisition), overwrite=overwrite)
             files.append(str(path))
     notes = [*enhanced.notes, _sentence(carried.facts, paths[0], likeness)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import finescan
 from finescan import workflow
@@ -28,6 +29,7 @@ from finescan.cli.options import (
     Objective,
     Out,
     Overwrite,
+    OwnPixelSize,
     PixelSize,
     Raw,
     Seed,
@@ -40,7 +42,18 @@ from finescan.cli.options import (
 from finescan.cli.output import show
 from finescan.cli.progress import Progress
 
+_FIRST = "demo", "check", "run", "enhance", "evaluate", "quantify", "rescan", "merge", "report"
+
+
+class _InOrder(TyperGroup):
+    """Commands in the order a new user needs them; the parts of a run and all others follow."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*_FIRST, *(name for name in super().list_commands(ctx) if name not in _FIRST)]
+
+
 app = typer.Typer(
+    cls=_InOrder,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -108,10 +121,14 @@ def run(
     raw: Raw = None,
     fine_raw: FineRaw = None,
     dataset: Dataset = None,
-    minutes: Annotated[float | None, typer.Option(help="Time budget for training.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
-    model: Annotated[str | None, typer.Option(help="Network, a name from `finescan models`.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Number format of the result; else the fine scan's.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time budget for training; else 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random; else 0.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Network, a name from `finescan models`; else by the files.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Number format of the result: uint8, uint16, float32; else the fine scan's.")
+    ] = None,
     landmarks: Landmarks = None,
     objective: Objective = None,
     settings: Set = None,
@@ -162,7 +179,7 @@ def run(
 def demo(
     output: Out = Path("demo"),
     seed: Seed = 0,
-    minutes: Annotated[float, typer.Option(help="Time budget for training.")] = 0.5,
+    minutes: Annotated[float, typer.Option(help="Time budget for training, minutes.")] = 0.5,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -294,15 +311,9 @@ def evaluate(
         show(found, as_json)
         return
     judged = workflow.evaluate_files(
-        result,
-        reference,
-        coarse=coarse,
-        reading=reading,
-        output=output,
-        uncertainty=uncertainty,
-        maps=maps,
+        result, reference, coarse=coarse, reading=reading, output=output, uncertainty=uncertainty, maps=maps,
         overwrite=overwrite,
-    )
+    )  # fmt: skip
     show(judged, as_json)
 
 
@@ -313,9 +324,17 @@ def quantify(
     reference: Annotated[Path | None, typer.Option(help="Match every pore with those of this file.")] = None,
     objects: Annotated[str, typer.Option(help="Whether pores are dark or bright.")] = "dark",
     threshold: Annotated[float | None, typer.Option(help="Grey level between pore and solid; else automatic.")] = None,
-    round_field: Annotated[bool, typer.Option("--round", help="Only the circle inside each slice counts.")] = False,
-    faces: Annotated[str, typer.Option(help="Leave out pores cut by: auto, ends, all or none.")] = "auto",
-    pixel_size: PixelSize = None,
+    round_field: Annotated[
+        bool, typer.Option("--round", help="Only the largest circle in each slice counts: a round field.")
+    ] = False,
+    faces: Annotated[
+        str,
+        typer.Option(
+            help="Which faces leave out the pores they cut: ends (first and last slice), all, none, or auto: ends of "
+            "volumes, all of pictures."
+        ),
+    ] = "auto",
+    pixel_size: OwnPixelSize = None,
     volume: Volume = None,
     raw: Raw = None,
     dataset: Dataset = None,
@@ -349,10 +368,17 @@ def report(
 
 @app.command()
 def simulate(
-    recipe: Annotated[str, typer.Argument(help="A picture (polycrystal, porous, …) or a volume (foam, …).")],
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            help="A picture (polycrystal, porous, lattice, …) or a volume (foam, …); a wrong one lists all."
+        ),
+    ],
     output: Out,
-    size: Annotated[int | None, typer.Option(help="Pixels of the coarse scan along each edge.")] = None,
-    ratio: Annotated[float | None, typer.Option(help="Coarse over fine pixel size.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels of the coarse scan along each edge; else 384, volumes 64.")
+    ] = None,
+    ratio: Annotated[float | None, typer.Option(help="Coarse over fine pixel size; else 4, volumes 3.")] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     as_json: Json = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from finescan import workflow
-from finescan.cli.options import Channel, FinePixelSize, Frame, Json, Out, Overwrite, PixelSize, reading_of, sizes_of
+from finescan.cli.options import Channel, FinePixelSize, Frame, Json, Out, Overwrite, OwnPixelSize, reading_of, sizes_of
 from finescan.cli.output import show
 
 
@@ -27,7 +27,7 @@ def lattice(
     ] = False,
     least_height: Annotated[float, typer.Option(help="Share of the usual height a column must have.")] = 0.25,
     dark: Annotated[bool, typer.Option("--dark", help="Columns are dark on bright.")] = False,
-    pixel_size: PixelSize = None,
+    pixel_size: OwnPixelSize = None,
     fine_pixel_size: FinePixelSize = None,
     coarse_pixel_size: Annotated[str | None, typer.Option(help="Pixel size of the --coarse scan in nm.")] = None,
     channel: Channel = None,

@@ -19,7 +19,14 @@ PixelSize = Annotated[
     str | None,
     typer.Option(help="Pixel size of the coarse scan in nm, when its file has none: 50, or 50,49 (y, x; z, y, x)."),
 ]
-FinePixelSize = Annotated[str | None, typer.Option(help="Pixel size of the fine scans in nm: 10 or 10,9.8 (y, x).")]
+OwnPixelSize = Annotated[
+    str | None,
+    typer.Option(help="Pixel size of the image in nm, when its file has none: 50, or 50,49 (y, x; z, y, x)."),
+]
+FinePixelSize = Annotated[
+    str | None,
+    typer.Option(help="Pixel size of the fine scans in nm, when their files have none: 10 or 10,9.8 (y, x)."),
+]
 Channel = Annotated[str | None, typer.Option(help="Which channel to use of files with several, by name or number.")]
 Frame = Annotated[int | None, typer.Option(help="Which frame to use of files with several.")]
 Volume = Annotated[
@@ -35,8 +42,10 @@ FineRaw = Annotated[str | None, typer.Option("--fine-raw", help="Layout of raw f
 Dataset = Annotated[str | None, typer.Option(help="Which dataset to use of HDF5 files with several.")]
 Landmarks = Annotated[
     Path | None,
+    # no brackets: the help would take them for markup
     typer.Option(
-        help="YAML or JSON file of hand-picked points; per fine scan [[[y, x] fine px, [y, x] coarse px], …]."
+        help="YAML or JSON file of hand-picked points: per fine scan a list of pairs of lists, fine px (y, x) and "
+        "coarse px (y, x)."
     ),
 ]
 Objective = Annotated[

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from finescan import workflow
-from finescan.cli.options import Channel, Frame, Json, Overwrite, PixelSize, Seed, reading_of
+from finescan.cli.options import Channel, Frame, Json, Overwrite, OwnPixelSize, Seed, reading_of
 from finescan.cli.output import show
 from finescan.cli.progress import Progress
 
@@ -47,7 +47,7 @@ def patches(
     eight_bit: Annotated[
         str | None, typer.Option(help="Cut off at two percentiles and use 256 grey levels, as published for STM: 2,98")
     ] = None,
-    pixel_size: PixelSize = None,
+    pixel_size: OwnPixelSize = None,
     channel: Channel = None,
     frame: Frame = None,
     overwrite: Overwrite = False,

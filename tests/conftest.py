@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,57 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
 
 
 @pytest.fixture(scope="session")
+def _registrations(tmp_path_factory) -> Callable[..., object]:
+    """``register`` of :mod:`finescan.registration` that keeps its answers for all test processes."""
+    from finescan.registration import register
+
+    base = tmp_path_factory.getbasetemp()
+    kept = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "registrations"
+    kept.mkdir(exist_ok=True)
+
+    @functools.wraps(register)
+    def known(lr, hr, *, progress=None, **options):
+        if max(lr.grid.size, hr.grid.size) > 1 << 22:
+            return register(lr, hr, progress=progress, **options)
+        digest = hashlib.blake2b(repr(sorted(options.items())).encode(), digest_size=16)
+        for image in (lr, hr):
+            digest.update(repr((image.name, image.grid.to_dict(), image.acquisition, image.dtype.str)).encode())
+            digest.update(image.array().tobytes())
+        file = kept / f"{digest.hexdigest()}.pickle"
+        if file.exists():
+            return replace(pickle.loads(file.read_bytes()), lr=lr, hr=hr)
+        pair = register(lr, hr, progress=progress, **options)
+        part = file.with_suffix(f".{os.getpid()}")
+        part.write_bytes(pickle.dumps(replace(pair, lr=_bare(lr), hr=_bare(hr))))
+        part.replace(file)
+        return pair
+
+    return known
+
+
+def _bare(image):
+    """The image without its grey levels."""
+    import numpy as np
+
+    return image.with_data(np.broadcast_to(np.zeros((), image.dtype), image.grid.shape))
+
+
+def _use(registrations, patch: pytest.MonkeyPatch) -> None:
+    from finescan import registration
+    from finescan.registration import pairing
+    from finescan.workflow import evaluating, incoming, volume_evaluating
+
+    for module in (registration, pairing, evaluating, incoming, volume_evaluating):
+        patch.setattr(module, "register", registrations)
+
+
+@pytest.fixture
+def registered_once(_registrations, monkeypatch) -> None:
+    """Equal scans are registered one time for all tests; that each time gives the same is tested elsewhere."""
+    _use(_registrations, monkeypatch)
+
+
+@pytest.fixture(scope="session")
 def scans(once) -> Path:
     """coarse.tif, fine.tif (ratio 4) of one sample, and other.tif, a fine scan of another one."""
     from finescan import io
@@ -94,13 +148,14 @@ def scans(once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(once, scans) -> Path:
+def finished(once, scans, _registrations) -> Path:
     """A finished run folder of ``scans``; copy it before changing anything."""
     from finescan import workflow
     from finescan.enhancement import layout
 
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
+            _use(_registrations, patch)
             patch.setattr(layout, "CPU_CORE", 128)  # four blocks, where usual ones would be larger than the map
             workflow.run(scans / "coarse.tif", scans / "fine.tif", folder, choices=QUICK)
 

@@ -28,6 +28,16 @@ def recorded(tmp_path_factory):
 
 
 @pytest.fixture
+def light(light_textures, monkeypatch):
+    """Texture transformers that are trained in a second."""
+    from finescan.training import references
+
+    monkeypatch.setitem(references.MOST_WINDOWS, "cpu", 1)
+    with light_textures():
+        yield
+
+
+@pytest.fixture
 def card(finescan):
     """``card(…)``: what a training that succeeds says of its model."""
 
@@ -56,7 +66,7 @@ def test_recorded_pairs_train_a_network_and_another_training_goes_on_from_it(car
     assert again["training"]["history"][0]["step"] == 0
 
 
-def test_recorded_pairs_train_a_network_with_references_of_their_own(card, recorded, tmp_path) -> None:
+def test_recorded_pairs_train_a_network_with_references_of_their_own(card, light, recorded, tmp_path) -> None:
     small = "--set", "arguments.features=8", "--set", "arguments.blocks=4", "--set", "arguments.references=3"
     options = "--pairs", recorded, "--model", "ttsr-grey", *small, "--set", "arguments.side=128"
     made = card(*options, "-o", tmp_path / "model", *FEW, "--set", "max_steps=1", "--set", "patch=16")
@@ -65,7 +75,7 @@ def test_recorded_pairs_train_a_network_with_references_of_their_own(card, recor
 
 
 def test_references_recorded_apart_are_taken_and_refused_where_there_is_no_use_for_them(
-    card, finescan, recorded, scans, tmp_path
+    card, finescan, light, recorded, tmp_path
 ) -> None:
     small = "--set", "arguments.features=8", "--set", "arguments.blocks=4", "--set", "arguments.references=2"
     options = "--pairs", recorded, "--model", "ttsr-grey", *small, "--set", "arguments.side=132"

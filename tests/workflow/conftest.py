@@ -29,6 +29,11 @@ def small_networks() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _registered_once(registered_once) -> None:
+    """Registration takes a third of a small run."""
+
+
 @pytest.fixture(scope="session")
 def volumes(once: Callable[..., Path]) -> Path:
     """coarse.tif, fine.tif (ratio 2, z y x) and truth.npy, the noise-free answer on the grid of the result."""

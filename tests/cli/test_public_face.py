@@ -79,3 +79,20 @@ def test_the_examples_in_the_docstrings_run(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
     assert found.failed == 0
+
+
+def test_commands_stand_in_the_order_a_new_user_needs_them_and_none_is_left_out(finescan) -> None:
+    from finescan.cli import app
+
+    words = finescan("--help").out.replace("│", " ").split("\n")
+    listed = [
+        line.split()[0] for line in words if line.startswith("  ") and not line.startswith("   ") and line.strip()
+    ]
+    names = {c.name or c.callback.__name__ for c in app.registered_commands} | {"models", "study"}
+    assert [n for n in listed if n in names][:3] == ["demo", "check", "run"] and names <= set(listed)
+
+
+def test_help_of_landmarks_says_what_is_in_the_file(finescan) -> None:
+    """Square brackets would be taken for markup and vanish."""
+    text = " ".join(finescan("run", "--help").out.replace("│", " ").split())
+    assert "fine px (y, x) and coarse px (y, x)" in text

@@ -186,7 +186,7 @@ def _facts(
 def _notes(found: Sequence[_Found], credible: Sequence[_Found]) -> list[str]:
     notes = []
     rivals = [f.match.rivals for f in credible]
-    if rivals and np.median(rivals) > 0:
+    if rivals and np.median(rivals) >= 1:
         notes.append(
             f"Every piece fits {int(np.median(rivals))} other places nearly as well (median; correlation within 5 %), "
             "as on a lattice: it is compared with an equal place, not with the same atoms."

@@ -242,3 +242,10 @@ def test_frames_in_pixels_and_micrometres(text, found):
 def test_frames_that_are_none(text):
     with pytest.raises(BadParameter, match=r"such as 1024x884, but '.*' came"):
         _frame(text)
+
+
+def test_without_a_folder_the_plan_lies_in_the_run_where_merge_finds_it(finescan, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    assert finescan("rescan", run, "--until", "20%", *FRAME, "--format", "csv").code == 0
+    assert load_plan(run / "rescan" / "rescan.json").fields
+    refused(finescan("rescan", run, "--until", "20%", *FRAME), OUTPUT, "exists", "--overwrite")

@@ -10,13 +10,15 @@ from typing import Annotated
 import typer
 
 from finescan import workflow
-from finescan.cli.options import Json, Out, Overwrite, sizes_of
+from finescan.cli.options import Json, Overwrite, sizes_of
 from finescan.cli.output import show
 
 
 def rescan(
     folder: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    output: Out,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where the results go; else rescan/ in the run folder.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Beam time to spend: 20min, 90s or 1.5h.")] = None,
     until: Annotated[str | None, typer.Option(help="Share of the expected error to remove: 95%.")] = None,
     frame: Annotated[
@@ -106,7 +108,10 @@ def rescan(
         shape_um,
         rotation_axis,
     )
-    show(workflow.rescan_folder(folder, output, options=options, plan=plan, overwrite=overwrite), as_json)
+    show(
+        workflow.rescan_folder(folder, output or folder / "rescan", options=options, plan=plan, overwrite=overwrite),
+        as_json,
+    )
 
 
 def _frame(text: str | None) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None]:

@@ -12,9 +12,9 @@ SCATTERED = 0.35  # share of the neighbours of marked pixels that are marked, up
 def scattered(mask: NDArray[np.bool_]) -> bool:
     """Whether so many marked pixels that hardly a place is without lie as noise puts them, and not together.
 
-    Pixels without a single electron hold the lowest level like pixels that a detector cut off, but lie where chance
-    puts them: in recorded low-dose pictures 17 % of their neighbours hold it as well, in simulated counts 26 %; of
-    pixels that were cut off, 80 to 90 % (49 % under very strong noise).
+    Pixels that no electron reached, or whose noise was cut off at zero, hold the lowest level like places that a
+    detector cut off, but lie where chance puts them: in recorded low-dose pictures 17 % of their neighbours hold it as
+    well, in simulated counts 26 %; of places that were cut off, 80 to 90 % (49 % under very strong noise).
 
     Parameters
     ----------

@@ -25,8 +25,8 @@ from finescan.rescan import (
     VolumePlan,
     VolumeStage,
     VolumeVisit,
+    exported,
     numbered_views,
-    volume_exported,
     volume_formats_of,
 )
 from finescan.rescan.volume_picture import projections
@@ -58,7 +58,7 @@ def plan(axis="z", stage=STAGE, corners=CORNERS):
 
 
 def written(a_plan, name, **options) -> bytes:
-    files, left_out = volume_exported(a_plan, [name], options=ExportOptions(**options))
+    files, left_out = exported(a_plan, [name], options=ExportOptions(**options), table=VOLUME_EXPORTERS)
     assert list(files) == [VOLUME_EXPORTERS[name].file] and not left_out
     return files[VOLUME_EXPORTERS[name].file]
 
@@ -128,7 +128,7 @@ def test_micromanager():
         InputError, match=r"Micro-Manager needs stage positions, but those of coarse\.tif are not known"
     ):
         written(plan(stage=None), "micromanager")
-    files, left_out = volume_exported(plan(stage=None), list(VOLUME_EXPORTERS), skip=True)
+    files, left_out = exported(plan(stage=None), list(VOLUME_EXPORTERS), skip=True, table=VOLUME_EXPORTERS)
     assert set(files) == {"rescan.csv", "RoiSet.zip"} and left_out[0].startswith("rescan.pos was left out: ")
 
 

@@ -13,7 +13,7 @@ from finescan.rescan.planning import plan_rescan
 from finescan.rescan.stage import StageTransform, stage_from_header, stage_from_landmarks
 from finescan.rescan.times import Frame, ScanTimes, spoken
 from finescan.rescan.travel import ORDERS, order_points
-from finescan.rescan.volume_export import VOLUME_EXPORTERS, VolumeExporter, volume_exported, volume_formats_of
+from finescan.rescan.volume_export import VOLUME_EXPORTERS, volume_formats_of
 from finescan.rescan.volume_picture import numbered_views
 from finescan.rescan.volume_places import VolumePlace, choose_places, error_cells, is_round, misjudged_cells, weighed
 from finescan.rescan.volume_plan import (
@@ -44,7 +44,6 @@ __all__ = [
     "ScanTimes",
     "StageTransform",
     "TomogramTimes",
-    "VolumeExporter",
     "VolumePlace",
     "VolumePlan",
     "VolumeStage",
@@ -73,7 +72,6 @@ __all__ = [
     "stage_from_header",
     "stage_from_landmarks",
     "visits_in_order",
-    "volume_exported",
     "volume_formats_of",
     "volume_plan_bytes",
     "volume_stage_from_headers",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from finescan.errors import InputError, OutputError
 from finescan.rescan import export_lists as lists
@@ -12,10 +13,12 @@ from finescan.rescan import export_stage as stages
 from finescan.rescan.export_stage import ExportOptions
 from finescan.rescan.plan import RescanPlan, write_bytes
 
+Plan = TypeVar("Plan")
+
 
 @dataclass(frozen=True)
-class Exporter:
-    """One form.
+class Exporter(Generic[Plan]):
+    """One form of a plan of a map, or of one of a volume.
 
     Parameters
     ----------
@@ -26,11 +29,11 @@ class Exporter:
 
     file: str
     about: str
-    write: Callable[[RescanPlan, ExportOptions], bytes]
+    write: Callable[[Plan, ExportOptions], bytes]
 
 
 #: name -> how to write it. The picture of the numbered fields is made by :mod:`finescan.rescan.picture`.
-EXPORTERS: dict[str, Exporter] = {
+EXPORTERS: dict[str, Exporter[RescanPlan]] = {
     "csv": Exporter("rescan.csv", "people and spreadsheets", lambda plan, _: lists.csv_list(plan)),
     "geojson": Exporter("rescan.geojson", "QuPath", lambda plan, _: lists.geojson(plan)),
     "roiset": Exporter("RoiSet.zip", "ImageJ, Fiji", lambda plan, _: lists.roiset(plan)),
@@ -58,14 +61,21 @@ def formats_of(text: str) -> tuple[tuple[str, ...], bool]:
 
 
 def exported(
-    plan: RescanPlan, formats: Sequence[str], *, options: ExportOptions | None = None, skip: bool = False
+    plan: Plan,
+    formats: Sequence[str],
+    *,
+    options: ExportOptions | None = None,
+    skip: bool = False,
+    table: Mapping[str, Exporter[Any]] = EXPORTERS,
 ) -> tuple[dict[str, bytes], list[str]]:
     """A plan in several forms, not written yet.
 
     Parameters
     ----------
-    formats : names from :data:`EXPORTERS`.
+    plan : of a map; of a volume with the table of its forms.
+    formats : names from ``table``.
     skip : leave out forms that need what is not known, instead of raising.
+    table : :data:`EXPORTERS`, or :data:`finescan.rescan.VOLUME_EXPORTERS`.
 
     Returns
     -------
@@ -77,12 +87,13 @@ def exported(
     """
     made, left_out = {}, []
     for name in formats:
+        row = table[name]
         try:
-            made[EXPORTERS[name].file] = EXPORTERS[name].write(plan, options or ExportOptions())
+            made[row.file] = row.write(plan, options or ExportOptions())
         except InputError as e:
             if not skip:
                 raise
-            left_out.append(f"{EXPORTERS[name].file} was left out: {e}")
+            left_out.append(f"{row.file} was left out: {e}")
     return made, left_out
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from finescan.errors import InputError
-from finescan.rescan.export import EXPORTERS
+from finescan.rescan.export import EXPORTERS, Exporter
 from finescan.rescan.export_lists import OVAL, RECTANGLE, roi, roi_zip
 from finescan.rescan.export_stage import ExportOptions, position_list
 from finescan.rescan.volume_plan import VolumePlan, VolumeVisit
@@ -23,22 +22,6 @@ HEADER = (
     *(f"centre_{n}_px" for n in _NAMES), *(f"size_{n}_px" for n in _NAMES), "shape", "seconds", "reduction_percent",
     "reason",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class VolumeExporter:
-    """One form.
-
-    Parameters
-    ----------
-    file : name of the file.
-    about : who reads it.
-    write : plan and options to bytes; InputError when it needs what is not known.
-    """
-
-    file: str
-    about: str
-    write: Callable[[VolumePlan, ExportOptions], bytes]
 
 
 def volume_csv(plan: VolumePlan, options: ExportOptions) -> bytes:
@@ -124,10 +107,10 @@ def volume_micromanager(plan: VolumePlan, options: ExportOptions) -> bytes:
 
 
 #: name -> how to write it. The picture of the numbered places is made by :mod:`finescan.rescan.volume_picture`.
-VOLUME_EXPORTERS: dict[str, VolumeExporter] = {
-    "csv": VolumeExporter("rescan.csv", "people and spreadsheets", volume_csv),
-    "roiset": VolumeExporter("RoiSet.zip", "ImageJ, Fiji", volume_roiset),
-    "micromanager": VolumeExporter("rescan.pos", "Micro-Manager 2", volume_micromanager),
+VOLUME_EXPORTERS: dict[str, Exporter[VolumePlan]] = {
+    "csv": Exporter("rescan.csv", "people and spreadsheets", volume_csv),
+    "roiset": Exporter("RoiSet.zip", "ImageJ, Fiji", volume_roiset),
+    "micromanager": Exporter("rescan.pos", "Micro-Manager 2", volume_micromanager),
 }
 
 
@@ -147,33 +130,3 @@ def volume_formats_of(names: Sequence[str], everything: bool) -> tuple[str, ...]
                 f"volumes. Take {', '.join(VOLUME_EXPORTERS)}, or all of these."
             )
     return tuple(names)
-
-
-def volume_exported(
-    plan: VolumePlan, formats: Sequence[str], *, options: ExportOptions | None = None, skip: bool = False
-) -> tuple[dict[str, bytes], list[str]]:
-    """A plan in several forms, not written yet; the sister of :func:`finescan.rescan.exported`.
-
-    Parameters
-    ----------
-    formats : names from :data:`VOLUME_EXPORTERS`.
-    skip : leave out forms that need what is not known, instead of raising.
-
-    Returns
-    -------
-    File names with their contents, and one sentence per form that was left out.
-
-    Raises
-    ------
-    InputError : a form needs a stage position that is not known, and ``skip`` is not set.
-    """
-    made, left_out = {}, []
-    for name in formats:
-        row = VOLUME_EXPORTERS[name]
-        try:
-            made[row.file] = row.write(plan, options or ExportOptions())
-        except InputError as e:
-            if not skip:
-                raise
-            left_out.append(f"{row.file} was left out: {e}")
-    return made, left_out

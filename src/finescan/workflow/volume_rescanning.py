@@ -90,7 +90,9 @@ def plan_in_volume(
         _require_volume(made.map, here, Path(plan or ""))
     else:
         made = _planned(run, coarse, here, goal, options)
-    lists, left_out = rescan.volume_exported(made, names, options=options.export, skip=forms.everything)
+    lists, left_out = rescan.exported(
+        made, names, options=options.export, skip=forms.everything, table=rescan.VOLUME_EXPORTERS
+    )
     picture = rescan.numbered_views(coarse.data, made)
     files = {**lists, PICTURE_FILE: picture, PLAN_FILE: rescan.volume_plan_bytes(made)}
     make_folder(output)

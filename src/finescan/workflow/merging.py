@@ -193,7 +193,7 @@ def _scores(folder: Path) -> dict[str, Any]:
 
 def _lines(merged: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     share, count = 100 * merged["measured_share"], len(merged["scans"])
-    lines = [f"{share:.2f} % of the result is recorded now, by {count} rescan(s)"]
+    lines = [f"{share:.2f} % of the result is recorded now, by {count} rescan{'' if count == 1 else 's'}"]
     for r in merged["rescans"]:
         said = f"{r['verdict']}, split error {r['split_error_hr_px']:.2f} fine px"
         if r["field"]:

@@ -81,10 +81,12 @@ def _volume_cells(pair: Pair, facts: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _words(merged: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    count = len(merged["scans"])
+    scans = f"{count} rescan{'' if count == 1 else 's'}"
     text = (
-        f"{100 * merged['measured_share']:.2f} % of the result was recorded by {len(merged['scans'])} rescan(s): their "
-        "grey levels stand in the result, with borders that fade. The verdict above rests on the result "
-        "as it was computed, in places that no training has seen."
+        f"{100 * merged['measured_share']:.2f} % of the result was recorded by {scans}: these grey levels stand in the "
+        "result, with borders that fade. The verdict above rests on the result as it was computed, in places that no "
+        "training has seen."
     )
     before = (merged.get("before") or {}).get("enhanced")
     if not before:

@@ -199,7 +199,7 @@ def summary_lines(facts: Mapping[str, Any]) -> list[str]:
         )
     shares = ", ".join(f"{k} {100 * v['share_above_1']:.1f} %" for k, v in errors.items() if v)
     if shares:
-        lines.append(f"errors beyond the ordinary limit: {shares} of the coarse pixels compared")
+        lines.append(f"errors beyond the ordinary limit: {shares} of the places compared")
     return lines
 
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 from finescan import resampling
 from finescan.errors import InputError
 from finescan.quantification import find_inventions, reciprocal_basis, spectrum_peaks
-from finescan.quantification.invention import VERDICTS
+from finescan.quantification.invention import VERDICTS, _length
 from finescan.quantification.spectrum import spectrum
 from finescan.simulation import STEM_FAULTS, simulate_lattice
 from finescan.values import Grid, Image
@@ -148,3 +148,10 @@ def test_only_images_of_one_field_are_compared(pair) -> None:
     elsewhere = replace(coarse, data=coarse.data[:90], grid=coarse.grid.crop((0, 0), (90, 128)))
     with pytest.raises(InputError, match="two images of one field"):
         find_inventions(recorded, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("pm", "said"), [(246.3, "246 pm"), (9990.0, "9990 pm"), (134017.0, "134 nm"), (2.5e6, "2.5 µm")]
+)
+def test_long_periods_are_not_said_in_picometres(pm, said):
+    assert _length(pm) == said

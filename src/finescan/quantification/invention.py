@@ -111,8 +111,13 @@ class Invention:
         s = self.summary()
         said = [f"{s[v]} {v}" for v in VERDICTS if s[v]] + ([f"{s['lost']} lost"] if s["lost"] else [])
         t = self.table()
-        worst = [f"{t['period_pm'][k]:.0f} pm ({t['verdict'][k]})" for k in np.flatnonzero(self.doubted)[:5]]
+        worst = [f"{_length(t['period_pm'][k])} ({t['verdict'][k]})" for k in np.flatnonzero(self.doubted)[:5]]
         return f"{len(self.peaks)} periods: {', '.join(said) or 'none'}" + (f"; {', '.join(worst)}" if worst else "")
+
+
+def _length(pm: float) -> str:
+    """Periods of atoms in pm, longer ones in nm or µm."""
+    return f"{pm:.0f} pm" if pm < 1e4 else f"{pm / 1e3:.4g} nm" if pm < 1e6 else f"{pm / 1e6:.4g} µm"
 
 
 def find_inventions(

@@ -8,7 +8,7 @@ import json
 import struct
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from finescan.rescan.plan import Field, RescanPlan
@@ -29,10 +29,15 @@ def csv_list(plan: RescanPlan) -> bytes:
     Map positions in px count from the outer corner of the first pixel (right, down); in µm they are in the frame of
     the map's grid. Stage columns are empty where the stage is not known. UTF-8, commas, decimal points.
     """
+    return csv_bytes(HEADER, (_row(plan, f) for f in plan.fields))
+
+
+def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """A table for spreadsheets: UTF-8, commas, lines as RFC 4180 wants them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(HEADER)
-    writer.writerows(_row(plan, f) for f in plan.fields)
+    writer.writerow(header)
+    writer.writerows(rows)
     return text.getvalue().encode("utf-8")
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 
 from finescan.errors import InputError
 from finescan.rescan.export import EXPORTERS, Exporter
-from finescan.rescan.export_lists import OVAL, RECTANGLE, roi, roi_zip
+from finescan.rescan.export_lists import OVAL, RECTANGLE, csv_bytes, roi, roi_zip
 from finescan.rescan.export_stage import ExportOptions, position_list
 from finescan.rescan.volume_plan import VolumePlan, VolumeVisit
 
@@ -31,11 +29,7 @@ def volume_csv(plan: VolumePlan, options: ExportOptions) -> bytes:
     "from_middle" from its middle, along its x, y and z. Stage columns are empty where the stage is not known.
     """
     del options
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(HEADER)
-    writer.writerows(_line(plan, v) for v in plan.visits)
-    return text.getvalue().encode("utf-8")
+    return csv_bytes(HEADER, (_line(plan, v) for v in plan.visits))
 
 
 def _line(plan: VolumePlan, v: VolumeVisit) -> list[str]:

@@ -7,7 +7,8 @@ weight is 1 where the result is the interpolation, 0 where it is what was comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,11 @@ def fall_back(
     return FellBack(image, weight, facts)
 
 
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """The notes of a result, with what interpolation has taken the place of; ``facts`` are those of its step."""
+    return [*facts["notes"], *([facts["fallback"]["sentence"]] if facts.get("fallback") else [])]
+
+
 def blend_to_interpolation(
     enhanced: Image, smooth: Smooth, flags: TrustMap, names: Sequence[str] = DOUBTS
 ) -> tuple[Image, Image]:
@@ -104,7 +110,7 @@ def weight_of(mask: NDArray[np.bool_], grid: Grid) -> Image:
     return Image(_Weight(mask), grid, FILE)
 
 
-class _Boxes:
+class _Boxes(ABC):
     """An array that is computed box by box where it is read (shape, dtype, slices)."""
 
     def __init__(self, shape: Sequence[int], dtype: Any) -> None:
@@ -122,8 +128,9 @@ class _Boxes:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[...].astype(dtype or self.dtype, copy=False)
 
+    @abstractmethod
     def _box(self, box: tuple[slice, ...]) -> NDArray[Any]:
-        raise NotImplementedError
+        """The pixels of a box of whole slices."""
 
 
 class _Weight(_Boxes):

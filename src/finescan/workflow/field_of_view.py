@@ -1,9 +1,10 @@
-"""Whether the field of view of a coarse volume is round."""
+"""What some slices of a volume tell: whether its field of view is round, and where its grey levels end."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from finescan.trust import saturation_levels
 from finescan.values import Circle, Image
 
 CORNER_SHARE = 0.02  # of the columns outside the circle may hold grey levels before the field of view is not round
@@ -17,6 +18,12 @@ def field_of_view(lr: Image, is_round: bool) -> Circle:
         return inscribed
     hy, hx = lr.grid.extent_nm[-2:]
     return Circle(inscribed.centre_nm, 0.5 * (hy**2 + hx**2) ** 0.5 + max(lr.grid.pixel_size_nm))
+
+
+def rails(volume: Image) -> tuple[float | None, float | None]:
+    """Levels at which a volume saturates, from some slices."""
+    slices = np.unique(np.linspace(0, volume.grid.shape[0] - 1, SLICES_LOOKED_AT).astype(int))
+    return saturation_levels(np.stack([np.asarray(volume.data[int(z)]) for z in slices]))
 
 
 def corners_are_empty(lr: Image, circle: Circle) -> bool:

@@ -20,7 +20,7 @@ from finescan.trust.map_intervals import SHOWN
 from finescan.values import Grid, Image, Pair
 from finescan.workflow import pasting
 from finescan.workflow.finished import FinishedFolder
-from finescan.workflow.interval_parts import recorded_error, same_size
+from finescan.workflow.interval_parts import recorded_error, same_pixels
 from finescan.workflow.judging import on_grid
 from finescan.workflow.opening import out_grid
 
@@ -93,7 +93,7 @@ def _compared(pair: Pair, enhanced: Image, half: Image, calibration: Calibration
 
 def _error(seen: Floats, grid: Grid, pair: Pair) -> Floats:
     """Result less recorded, pixel by pixel where they are as large, else as resampled."""
-    if same_size(pair, grid):
+    if same_pixels(pair.hr.grid, grid):
         return recorded_error(seen, grid, pair)
     return seen - resample(pair.hr, onto=grid, through=pair.lr_from_hr, inverse=True).array()
 

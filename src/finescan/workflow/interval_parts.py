@@ -22,7 +22,7 @@ from finescan.workflow.judging import on_grid
 
 SAME_SIZE = 1.1  # of pixels of the scan and of the result, either way
 _AT_ONCE, _LATTICE = 1 << 20, 8
-_LARGEST = 1 << 25  # pixels of a fine scan that are looked up one by one; larger ones are compared as resampled
+LARGEST = 1 << 25  # pixels of a fine scan that are looked up one by one; larger ones are compared as resampled
 
 Floats = NDArray[np.float32]
 Reads = Callable[[Piece | VolumePiece, Grid], Floats]
@@ -42,7 +42,7 @@ def parts_of(patches: PatchSet | VolumePatchSet, enhanced: Image | Reads, pairs:
         grid = patches.out_grid.crop(start, [a + n for a, n in zip(start, piece.hr.shape, strict=True)])
         seen = on_grid(enhanced, grid) if isinstance(enhanced, Image) else enhanced(piece, grid)
         pair = known.get(piece.name)
-        whole = pair is not None and same_size(pair, grid) and grid.size <= _LARGEST
+        whole = pair is not None and same_pixels(pair.hr.grid, grid) and grid.size <= LARGEST
         error = recorded_error(seen, grid, pair) if whole and pair is not None else seen - piece.hr
         found.append(Part(start, seen, error, role))
     return found
@@ -99,12 +99,7 @@ def _pieces(patches: PatchSet | VolumePatchSet):  # type: ignore[no-untyped-def]
         yield tuple(start), piece, piece.role_fine
 
 
-def same_size(pair: Pair, grid: Grid) -> bool:
-    """Whether recorded pixels can be looked up one by one: they are about as large as those of the result."""
-    return same_pixels(pair.hr.grid, grid)
-
-
 def same_pixels(one: Grid, other: Grid) -> bool:
-    """Whether the pixels of two grids are about equally large."""
+    """Whether the pixels of a scan and of a result are about equally large, so that they can be compared one by one."""
     ratios = [a / b for a, b in zip(one.pixel_size_nm, other.pixel_size_nm, strict=True)]
     return all(1 / SAME_SIZE <= r <= SAME_SIZE for r in ratios)

@@ -22,9 +22,8 @@ from finescan.trust import saturated, saturation_levels
 from finescan.trust.interval_blocks import block_side, correlation_length
 from finescan.trust.spread_model import SpreadModel
 from finescan.values import Grid, Image, Pair, Warp
-from finescan.workflow.interval_parts import same_pixels, same_size
+from finescan.workflow.interval_parts import LARGEST, same_pixels
 
-LARGEST = 1 << 25  # pixels of a fine scan; larger ones are left out
 CLEARLY_OFF = 1.5  # times the error foreseen from other blocks; beyond it the sentence says so
 
 Floats = NDArray[np.float32]
@@ -154,7 +153,7 @@ class _Scan:
 
 
 def _usable(piece: Piece, pair: Pair | None) -> bool:
-    return pair is not None and same_size(pair, piece.out_grid) and pair.hr.grid.size <= LARGEST
+    return pair is not None and same_pixels(pair.hr.grid, piece.out_grid) and pair.hr.grid.size <= LARGEST
 
 
 def _as_on_stop_blocks(sample: SpreadModel, scans: Sequence[_Scan], side: int) -> SpreadModel:

@@ -307,12 +307,17 @@ def _value(path: Path, coarse: Image) -> NDArray[Any]:
 def _stage(coarse: Image, recorded: Sequence[Recorded], landmarks: Path | None) -> rescan.StageTransform | None:
     if landmarks is not None:
         return rescan.stage_from_landmarks(coarse.grid, _landmarks(landmarks))
-    checks: list[tuple[str, NDArray[np.float64], StagePose]] = []
+    return rescan.stage_from_header(coarse, posed(recorded))
+
+
+def posed(recorded: Sequence[Recorded]) -> list[tuple[str, NDArray[np.float64], StagePose]]:
+    """Of the fine scans that say where the stage stood: name, middle in the frame of the coarse scan (nm), and that."""
+    found = []
     for r in recorded:
         if r.image is not None and r.image.acquisition.stage is not None:
-            centre = r.lr_from_hr(r.grid.to_nm([(n - 1) / 2 for n in r.grid.shape]))
-            checks.append((r.name, centre, r.image.acquisition.stage))
-    return rescan.stage_from_header(coarse, checks)
+            middle = r.lr_from_hr(r.grid.to_nm([(n - 1) / 2 for n in r.grid.shape]))
+            found.append((r.name, middle, r.image.acquisition.stage))
+    return found
 
 
 def _landmarks(path: Path) -> list[Any]:

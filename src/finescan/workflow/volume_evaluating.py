@@ -17,7 +17,7 @@ from finescan.registration import register, require_found
 from finescan.trust.volume_inputs import Part
 from finescan.values import Image, Region
 from finescan.workflow import page_errors
-from finescan.workflow.field_of_view import SLICES_LOOKED_AT
+from finescan.workflow.field_of_view import rails
 from finescan.workflow.folder import make_folder, write_json
 from finescan.workflow.place_maps import (
     HeldOutMaps,
@@ -88,8 +88,7 @@ def _place_maps(volumes: Mapping[str, Image], reference: Image, coarse: Image | 
         found = useful_pixel(local, RESULT, grid, None if coarse is None else coarse.grid)
         useful = replace(found, against="the reference")
     if coarse is not None:
-        edges = [trust.saturation_levels(_some_slices(v)) for v in (coarse, reference)]
-        check = trust.calibrate_volume(reference, coarse, rails=edges[0], fine_rails=edges[1])
+        check = trust.calibrate_volume(reference, coarse, rails=rails(coarse), fine_rails=rails(reference))
         under = errors_under(result, reference, grid, coarse, check)
     place = volume_place(grid, {"fine": reference.data, RESULT: result.data}, local, under)
     return HeldOutMaps((place,), useful)
@@ -122,11 +121,6 @@ def _some_grey(image: Image) -> np.ndarray:
     step = max(1, math.ceil(depth * rows * columns / _GREY_VOXELS))
     values = np.asarray(image.data[::step])
     return values[np.isfinite(values)].astype(np.float32)
-
-
-def _some_slices(image: Image) -> np.ndarray:
-    at = np.unique(np.linspace(0, image.grid.shape[0] - 1, SLICES_LOOKED_AT).astype(int))
-    return np.stack([np.asarray(image.data[int(z)]) for z in at])
 
 
 def _interpolated(coarse: Image, reference: Image) -> Image:

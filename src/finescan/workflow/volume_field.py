@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from finescan import rescan
 from finescan.errors import InputError
 from finescan.rescan.volume_places import AXES, is_round
-from finescan.values import Grid, Image, StagePose
-from finescan.workflow.rescanning import Recorded, RescanOptions
+from finescan.values import Grid, Image
+from finescan.workflow.rescanning import Recorded, RescanOptions, posed
 
 ACROSS = 2  # a place is at most this part of the volume along each side, unless a frame is given
 COLUMNS = "z_px", "y_px", "x_px", "x_um", "y_um", "z_um"  # of a list of landmarks
@@ -43,7 +43,7 @@ def field_like(fine: Grid, coarse: Grid, volume: Image | None) -> rescan.FieldOf
     return rescan.FieldOfView(place_size(fine, coarse), "z" if volume is not None and is_round(volume) else "")
 
 
-def field_of_view(
+def asked_field(
     coarse: Image, finest: Recorded, target_nm: Sequence[float], options: RescanOptions
 ) -> rescan.FieldOfView:
     """The field of one tomogram, as asked for or as the finest fine volume has it.
@@ -114,12 +114,7 @@ def volume_stage(
     """From the volume to the stage, or None with a sentence why it is not known."""
     if landmarks is not None:
         return rescan.volume_stage_from_landmarks(coarse.grid, *read_landmarks(landmarks)), ""
-    fines: list[tuple[str, NDArray[np.float64], StagePose]] = []
-    for r in recorded:
-        if r.image is not None and r.image.acquisition.stage is not None:
-            middle = r.lr_from_hr(r.grid.to_nm([(n - 1) / 2 for n in r.grid.shape]))
-            fines.append((r.name, middle, r.image.acquisition.stage))
-    return rescan.volume_stage_from_headers(coarse, fines)
+    return rescan.volume_stage_from_headers(coarse, posed(recorded))
 
 
 def read_landmarks(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -20,7 +20,7 @@ from finescan.trust import Consistency, TrustReport
 from finescan.trust.volume_judgement import judge_volume
 from finescan.values import Circle, Grid, Image, Region, TrustMap, flag_bits
 from finescan.workflow import volume_errors
-from finescan.workflow.field_of_view import SLICES_LOOKED_AT
+from finescan.workflow.field_of_view import rails
 from finescan.workflow.folder import write_whole
 from finescan.workflow.opening import Job
 from finescan.workflow.pasting import Merged
@@ -174,12 +174,6 @@ def yardstick(patches: VolumePatchSet, lr: Image) -> Consistency:
         return trust.calibrate_volume(fine, lr, mask=patches.circle, rails=rails(lr))
     except InputError:  # a few coarse voxels under the fine scan: no reason to give up what was learned
         return UNKNOWN
-
-
-def rails(lr: Image) -> tuple[float | None, float | None]:
-    """Levels at which the coarse volume saturates, from some slices."""
-    slices = np.linspace(0, lr.grid.shape[0] - 1, SLICES_LOOKED_AT).astype(int)
-    return trust.saturation_levels(np.stack([np.asarray(lr.data[int(z)]) for z in np.unique(slices)]))
 
 
 def mark_inconsistent(enhanced: Image, lr: Image, flags: TrustMap, check: Consistency, circle: Circle) -> TrustMap:

@@ -32,7 +32,7 @@ from finescan.workflow.rescanning import (
     recorded_scans,
     scanned_mask,
 )
-from finescan.workflow.volume_field import box_px, field_of_view, tomogram_times, volume_stage
+from finescan.workflow.volume_field import asked_field, box_px, tomogram_times, volume_stage
 
 MOST = 999
 KINDS = "dark", "bright"
@@ -141,7 +141,7 @@ def _planned(
 ) -> rescan.VolumePlan:
     recorded = recorded_scans(run)
     finest = min(recorded, key=lambda r: float(np.prod(r.grid.pixel_size_nm)))
-    field = field_of_view(coarse, finest, run.plan.values["target.pixel_size_nm"], options)
+    field = asked_field(coarse, finest, run.plan.values["target.pixel_size_nm"], options)
     times = tomogram_times(finest, options, needed=goal.budget_s is not None)
     count = _affordable(goal, times)
     stage, why = volume_stage(coarse, recorded, options.landmarks)

@@ -252,9 +252,7 @@ def _enhance(
         _publish(job, image, flags, work, weight)
         job.folder.finish("enhance", key, **facts)
         job.folder.log("enhanced", seconds=result.seconds, **facts)
-    facts = job.folder.facts("enhance")
-    told = [*facts["notes"], *([facts["fallback"]["sentence"]] if facts.get("fallback") else [])]
-    job.notes += [n for n in told if n not in job.notes]
+    job.notes += [n for n in falling_back.told(job.folder.facts("enhance")) if n not in job.notes]
     pasting.set_aside(job)
     store, marks = (pasting.computed_or(path / name) for name in (STORE_FILE, FLAGS_FILE))
     image, marked = io.read_volume(store), io.read_volume(marks, constant_ok=True)

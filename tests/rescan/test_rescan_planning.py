@@ -157,6 +157,12 @@ def test_fields_lie_partly_on_what_was_scanned_only_where_too_few_fit_beside_it(
     again = planned(error, goal=Goal(until=0.3), scanned=scanned)
     require_sound(again, scanned)
     assert again.reduction > 0.3 and not any("overlap them" in n for n in again.notes)
+    more = planned(error, goal=Goal(until=0.95), scanned=scanned)  # more than the column holds
+    assert more.reduction > 0.95 and "overlap them" in more.notes[0]
+    error[:, :200] = 0.01  # nearly all of it is in the column, so what is beside it is not worth scanning twice
+    enough = planned(error, goal=Goal(until=0.99), scanned=scanned)
+    require_sound(enough, scanned)
+    assert "too narrow for a field" in enough.notes[0]
 
 
 def test_weights_move_the_fields():

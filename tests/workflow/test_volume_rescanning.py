@@ -12,8 +12,8 @@ import pytest
 
 from finescan import io, workflow
 from finescan.errors import InputError
-from finescan.values import Grid, Image
-from finescan.workflow.rescanning import RescanOptions, rescan_folder
+from finescan.values import Acquisition, Grid, Image, StagePose, Verdict, Warp
+from finescan.workflow.rescanning import Recorded, RescanOptions, posed, rescan_folder
 
 
 def plan(folder, out, **options):
@@ -315,3 +315,18 @@ def test_without_the_fine_volume_its_shape_is_said_to_be_unknown(finished_volume
     outcome = plan(copy, tmp_path / "plan", until="5%")
     assert "is not there any more, so it is not known whether its field of view was round" in outcome.text
     assert outcome.facts["shape"] == "box"
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (3, 5, 9)])
+def test_fine_scans_tell_where_their_middle_lies_and_where_the_stage_stood(shape):
+    """Of pictures and volumes; those that are gone, or do not say it, tell nothing."""
+    grid, away, pose = Grid.of(shape, 10.0), [100.0 * k for k in range(1, len(shape) + 1)], StagePose(1e6, 2e6, 3e6)
+    warp = Warp.affine(np.eye(len(shape)), away)
+    told = Image(np.zeros(shape, np.float32), grid, "told", Acquisition(stage=pose))
+    scans = [
+        Recorded(name, grid, warp, Verdict.FOUND, image)
+        for name, image in (("gone", None), ("silent", Image(told.data, grid, "silent")), ("told", told))
+    ]
+    ((name, middle, where),) = posed(scans)
+    assert name == "told" and where is pose
+    np.testing.assert_allclose(middle, [10.0 * (n - 1) / 2 + a for n, a in zip(shape, away, strict=True)])
